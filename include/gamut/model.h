@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// model: families (each emits a graph) and the model file (safetensors with Gamut's metadata).
+#ifndef GAMUT_MODEL_H
+#define GAMUT_MODEL_H
+
+#include <gamut/graph.h>
+
+// What a recipe may set. Zero = the preset's own value.
+typedef struct gm_model_settings {
+    int classes;         // default 10 for the small presets, 1000 for the ImageNet ones
+    int channels;        // input channels, default 3 (resnet-28: 1)
+    int resolution;      // largest (or only) input size; default the preset's
+    double width;        // width multiplier, default the preset's
+    bool transform;      // elastic kernels through learned matrices (2.3 of specs: training)
+    bool single_resolution; // drop the resolution knob: only `resolution`
+    int kernel_fixed;    // 0, or 3/5/7: no kernel knob (DepS trains with 7 only)
+    float dropout;       // before the classifier; < 0: none; 0: the preset's
+    bool zero_gamma;     // last norm of each residual block starts at 0
+} gm_model_settings;
+GM_API gm_model_settings gm_model_settings_default(void);
+
+// preset: "mbv3", "mbv3-w1.0", "mbv3-w1.2", "mbv3-32", "resnet50", "resnet-28", "resnet-32", "proxyless". An unknown name
+// is an error that lists them.
+GM_API gm_status gm_model_graph(const char *preset, const gm_model_settings *settings, gm_graph **out, gm_error *err);
+// NULL-terminated list of {name, one-line description} pairs.
+GM_API const char *const *gm_model_presets(void);
+
+// --- a model in memory: graph + parameters + statistics of calibrated subnets
+typedef struct gm_norm_entry {
+    gm_choice choice; // canonical
+    float *mean, *var; // graph->norm_floats each; only the active channels are meaningful, the rest 0 and 1
+} gm_norm_entry;
+typedef struct gm_model {
+    char preset[32];
+    gm_model_settings settings;
+    gm_graph *graph;     // owned
+    float *params;       // owned, graph->floats
+    size_t *norm_offset; // one a node (offset of its statistics), owned
+    int entries, entries_cap;
+    gm_norm_entry *entry; // owned
+    // how the inputs were prepared: (pixel/255 - mean[c]) / std[c]
+    float input_mean[4], input_std[4];
+    char data[32];       // name of the data set
+} gm_model;
+GM_API gm_status gm_model_create(const char *preset, const gm_model_settings *settings, gm_model **out, gm_error *err);
+GM_API void gm_model_destroy(gm_model *m);
+GM_API void gm_model_init_params(gm_model *m, uint64_t seed);
+GM_API gm_norm_entry *gm_model_norms(gm_model *m, const gm_choice *choice); // NULL: not calibrated
+GM_API gm_status gm_model_norms_add(gm_model *m, const gm_choice *choice, gm_norm_entry **out, gm_error *err);
+GM_API void gm_model_norms_clear(gm_model *m); // after the weights changed
+// Model file: docs/format-model.md. Whole or not at all; fully checked on reading (specs: hardening 2.2).
+GM_API gm_status gm_model_save(const gm_model *m, const char *path, gm_error *err);
+GM_API gm_status gm_model_load(const char *path, gm_model **out, gm_error *err);
+
+#endif

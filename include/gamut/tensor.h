@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// tensor: named tensors in a file (the safetensors container), read with every check and written whole.
+#ifndef GAMUT_TENSOR_H
+#define GAMUT_TENSOR_H
+
+#include <gamut/base.h>
+
+enum { GM_MAX_RANK = 8, GM_MAX_TENSORS = 65536 };
+
+typedef struct gm_tensor_info {
+    const char *name; // owned by the file
+    gm_dtype type;
+    int rank;
+    uint64_t dims[GM_MAX_RANK];
+    uint64_t bytes;
+    const void *data; // inside the file's buffer, aligned to at least 8 bytes when offset allows; else copy
+} gm_tensor_info;
+
+typedef struct gm_tensor_file gm_tensor_file;
+// Parses a buffer that stays the caller's (fuzz target) or reads a file. `what` names it in errors.
+GM_API gm_status gm_tensor_file_parse(const uint8_t *data, size_t bytes, const char *what, gm_tensor_file **out, gm_error *err);
+GM_API gm_status gm_tensor_file_read(const char *path, gm_tensor_file **out, gm_error *err);
+GM_API void gm_tensor_file_destroy(gm_tensor_file *f);
+GM_API int gm_tensor_count(const gm_tensor_file *f);
+GM_API const gm_tensor_info *gm_tensor_at(const gm_tensor_file *f, int i);
+GM_API const gm_tensor_info *gm_tensor_find(const gm_tensor_file *f, const char *name); // NULL: absent
+GM_API const char *gm_tensor_meta(const gm_tensor_file *f, const char *key);            // NULL: absent
+
+// Writing: declare all tensors and metadata, then commit (data pointers are read at commit).
+typedef struct gm_tensor_writer gm_tensor_writer;
+GM_API gm_status gm_tensor_writer_create(gm_tensor_writer **out, gm_error *err);
+GM_API gm_status gm_tensor_writer_meta(gm_tensor_writer *w, const char *key, const char *value, gm_error *err);
+GM_API gm_status gm_tensor_writer_add(gm_tensor_writer *w, const char *name, gm_dtype type, int rank, const uint64_t *dims,
+                                      const void *data, gm_error *err);
+GM_API gm_status gm_tensor_writer_commit(gm_tensor_writer *w, const char *path, gm_error *err); // frees w in every case
+GM_API void gm_tensor_writer_destroy(gm_tensor_writer *w);
+
+#endif
