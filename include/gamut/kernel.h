@@ -41,7 +41,8 @@ typedef struct gm_panels {
     size_t tap_stride;   // elements between taps
     size_t panel_stride; // elements between panels
     void *data;          // 64-byte aligned
-    const float *scale;  // int8 only: one scale an output (w = q * scale); else NULL
+    const float *scale;  // int8 only: one scale an output (w = q * scale), ceil16(outputs) floats of the owner's
+                         // that pack writes: max|w| / 127; else NULL
 } gm_panels;
 
 // Fills the sizes (data stays untouched) and returns the number of elements of data.
@@ -68,7 +69,7 @@ typedef struct gm_epilogue {
     gm_act act;
     bool accumulate;            // add to what y holds (residual must then be NULL, act NONE)
     gm_dtype out;               // type of y: GM_F32 or the type of x (int8: F32, BF16 or I8)
-    float out_scale;            // out I8: q = round(v / out_scale)
+    float out_scale;            // out I8: q = round to even(v / out_scale), within +-127; a residual counts in it too
 } gm_epilogue;
 
 typedef struct gm_kernels {
