@@ -109,7 +109,7 @@ GM_API int gm_add_select(gm_builder *b, gm_gate gate, int inside, int shortcut);
 // Transformer parts: tokens are rows.
 GM_API int gm_add_layer_norm(gm_builder *b, const char *name, int x);
 GM_API int gm_add_rms_norm(gm_builder *b, const char *name, int x);
-// x holds q, k and v side by side? No: three inputs of heads*head_dim channels each.
+// q, k, v: heads * head_dim channels each
 GM_API int gm_add_attention(gm_builder *b, int q, int k, int v, int head_dim);
 // After the last node: checks the graph, lays the parameters out.
 GM_API gm_status gm_graph_finish(gm_builder *b, gm_error *err);
@@ -151,12 +151,17 @@ typedef enum gm_mode {
     GM_MODE_EVAL       // given statistics
 } gm_mode;
 
+// Image ranges start at multiples of this; partial sums over images are kept one a group, so that their order of
+// addition depends neither on the threads nor on the cache blocking.
+enum { GM_IMAGE_GROUP = 4 };
+
 // One operation, one file, one of these. Image phases get an image range; they run on one worker's thread and may be cut
-// between any two images without changing the result. sync phases run alone, between image phases. NULL = nothing to do.
+// between any two groups of images without changing the result. sync phases run alone, between image phases. NULL = nothing to do.
 struct gm_op {
     const char *name;
     gm_status (*resolve)(const gm_graph *g, int node, gm_resolved *r, gm_error *err); // fills out, kernel, hidden
     void (*cost)(const gm_graph *g, int node, const gm_resolved *r, gm_cost *add);
+    void (*prepare)(gm_exec *x, int node); // alone, before the pass: what depends on parameters only
     void (*forward)(gm_exec *x, int node, int image0, int image1, int worker);
     void (*forward_sync)(gm_exec *x, int node);
     void (*forward2)(gm_exec *x, int node, int image0, int image1, int worker);
@@ -165,9 +170,9 @@ struct gm_op {
     void (*backward2)(gm_exec *x, int node, int image0, int image1, int worker);
     int (*weight_units)(gm_exec *x, int node); // parallel units of the weight gradient, whole batch each
     void (*backward_weights)(gm_exec *x, int node, int unit0, int unit1, int worker);
+    void (*weights_sync)(gm_exec *x, int node); // alone, after backward_weights
     size_t (*aux)(const gm_graph *g, int node, const gm_resolved *r, int batch); // bytes of per-pass memory
     size_t (*scratch)(const gm_graph *g, int node, const gm_resolved *r, int batch, gm_dtype type); // bytes a worker
-    bool value_grad_from_output; // backward needs the node's own output kept
 };
 
 typedef struct gm_value {
