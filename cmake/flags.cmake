@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# Compiler flags.
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES C)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g1 -DNDEBUG")
+set(CMAKE_C_FLAGS_DEBUG "-O1 -g")
+
+set(GAMUT_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla)
+if(GAMUT_WERROR)
+  list(APPEND GAMUT_WARNINGS -Werror)
+endif()
+
+# Never let the compiler fuse or reorder float operations behind our back: results are part of the contract.
+add_compile_options(-ffp-contract=off -fno-math-errno)
+# The library may be linked into a shared one; its own calls still need no indirection.
+add_compile_options(-fno-semantic-interposition)
+
+set(GAMUT_KERNEL_FLAGS $<$<CONFIG:Release>:-O3>)
+if(GAMUT_SANITIZE)
+  add_compile_options(-fsanitize=${GAMUT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${GAMUT_SANITIZE})
+else()
+  # Hardening: bounds checks in the C library, stack canaries and probes, branch targets, read-only
+  # relocations. A canary in an inner kernel costs time and guards nothing: kernels read no input.
+  add_compile_options($<$<CONFIG:Release>:-D_FORTIFY_SOURCE=3>)
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    add_compile_options(-fcf-protection)
+  endif()
+  add_link_options(-Wl,-z,relro,-z,now)
+  list(APPEND GAMUT_KERNEL_FLAGS -fno-stack-protector)
+endif()
+if(GAMUT_FUZZER)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# Libraries, by their Debian packages. What the demo needs is required; what only one module needs
+# leaves that module out, with one line that says so.
+find_package(PkgConfig REQUIRED)
+set(GAMUT_LIBRARIES m)
+
+macro(gamut_require variable module package)
+  pkg_check_modules(${variable} QUIET IMPORTED_TARGET ${module})
+  if(NOT ${variable}_FOUND)
+    message(FATAL_ERROR "${module} is missing: install ${package}, or let `./run setup` do it")
+  endif()
+  list(APPEND GAMUT_LIBRARIES PkgConfig::${variable})
+endmacro()
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+list(APPEND GAMUT_LIBRARIES Threads::Threads)
+if(GAMUT_OPENMP)
+  find_package(OpenMP REQUIRED COMPONENTS C)
+  list(APPEND GAMUT_LIBRARIES OpenMP::OpenMP_C)
+endif()
+gamut_require(ZLIB_PC zlib zlib1g-dev)
+gamut_require(XXHASH libxxhash libxxhash-dev)
+gamut_require(JANSSON jansson libjansson-dev)
+gamut_require(CYAML libcyaml libcyaml-dev)
+gamut_require(PNG_PC libpng libpng-dev)
+gamut_require(JPEG_PC libjpeg libjpeg-dev)
+
+# ONNX messages, from the schema that Debian's libonnx-dev carries: target onnx-messages.
+find_program(PROTOC_C protoc-c)
+find_file(ONNX_PROTO onnx/onnx.proto PATHS /usr/include)
+pkg_check_modules(PROTOBUF_C QUIET IMPORTED_TARGET libprotobuf-c)
+if(PROTOC_C AND ONNX_PROTO AND PROTOBUF_C_FOUND)
+  set(onnx_folder ${PROJECT_BINARY_DIR}/generated)
+  get_filename_component(onnx_include ${ONNX_PROTO} DIRECTORY)
+  file(MAKE_DIRECTORY ${onnx_folder})
+  add_custom_command(
+    OUTPUT ${onnx_folder}/onnx.pb-c.c ${onnx_folder}/onnx.pb-c.h
+    COMMAND ${PROTOC_C} --c_out=${onnx_folder} --proto_path=${onnx_include} ${ONNX_PROTO}
+    DEPENDS ${ONNX_PROTO} VERBATIM)
+  add_library(onnx-messages STATIC EXCLUDE_FROM_ALL ${onnx_folder}/onnx.pb-c.c)
+  target_include_directories(onnx-messages PUBLIC ${onnx_folder})
+  target_link_libraries(onnx-messages PUBLIC PkgConfig::PROTOBUF_C)
+else()
+  message(STATUS "left out: ONNX operator vectors (needs libprotobuf-c-dev, protobuf-c-compiler, libonnx-dev)")
+endif()
