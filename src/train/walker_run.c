@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the phases of a plan. Image phases between two serial ones form a segment; each worker takes a range of images
+// through the whole segment in blocks that fit its second-level cache, so that what one phase wrote the next still finds there.
+#include "train/walker.h"
+
+enum { BLOCK_BYTES = 1 << 20 }; // about half of a 2 MiB L2
+
+typedef struct segment {
+    gm_walker *w;
+    const phase *first;
+    int count;
+    int block; // images, a multiple of GM_IMAGE_GROUP
+} segment;
+
+static size_t image_bytes(const gm_walker *w, int node) {
+    const gm_value *v = &w->x.value[node];
+    return (size_t)v->shape.h * (size_t)v->shape.w * (size_t)v->ld * gm_dtype_size(w->x.type);
+}
+
+static int block_of(const gm_walker *w, const phase *p, int count) {
+    size_t bytes = 1;
+    for (int i = 0; i < count; i++) {
+        bytes += image_bytes(w, p[i].node);
+        int from = w->resolved.node[p[i].node].from[0];
+        if (i == 0 && from >= 0) bytes += image_bytes(w, from);
+    }
+    int groups = (int)(BLOCK_BYTES / (bytes * GM_IMAGE_GROUP));
+    return gm_max(groups, 1) * GM_IMAGE_GROUP;
+}
+
+static void segment_task(void *context, int begin, int end, int worker) {
+    const segment *s = context;
+    int last = gm_min(end * GM_IMAGE_GROUP, s->w->x.batch);
+    for (int i = begin * GM_IMAGE_GROUP; i < last; i += s->block)
+        for (int p = 0; p < s->count; p++)
+            s->first[p].image(&s->w->x, s->first[p].node, i, gm_min(i + s->block, last), worker);
+}
+
+typedef struct weights_job {
+    gm_walker *w;
+    int node;
+} weights_job;
+
+static void weights_task(void *context, int begin, int end, int worker) {
+    const weights_job *j = context;
+    if (begin < end) j->w->graph->node[j->node].op->backward_weights(&j->w->x, j->node, begin, end, worker);
+}
+
+// A segment ends where the size of the maps changes: one block size cannot suit both sides.
+static bool joins(const gm_walker *w, const phase *a, const phase *b) {
+    const gm_shape *sa = &w->x.value[a->node].shape, *sb = &w->x.value[b->node].shape;
+    return b->kind == PHASE_IMAGE && sa->h * sa->w == sb->h * sb->w;
+}
+
+void gm__walker_run(gm_walker *w, const phase_list *list) {
+    for (int i = 0; i < list->count;) {
+        const phase *p = &list->at[i];
+        if (p->kind == PHASE_SYNC) {
+            p->sync(&w->x, p->node);
+            i++;
+        } else if (p->kind == PHASE_WEIGHTS) {
+            weights_job job = {w, p->node};
+            gm_parallel(w->graph->node[p->node].op->weight_units(&w->x, p->node), weights_task, &job);
+            i++;
+        } else {
+            segment s = {.w = w, .first = p, .count = 1};
+            while (i + s.count < list->count && joins(w, &p[s.count - 1], &p[s.count])) s.count++;
+            s.block = block_of(w, p, s.count);
+            gm_parallel((w->x.batch + GM_IMAGE_GROUP - 1) / GM_IMAGE_GROUP, segment_task, &s);
+            i += s.count;
+        }
+    }
+}
