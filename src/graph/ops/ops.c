@@ -68,7 +68,7 @@ gm_conv gm__dense_geometry(const gm_exec *x, int node, int images) {
 }
 
 gm__weight_split gm__split_weights(const gm_conv *g, bool flat) {
-    gm__weight_split s = {.by_input = !flat && g->c >= 64, .step = 32};
+    gm__weight_split s = {.by_input = !flat && g->c >= 64, .step = 16};
     s.units = s.by_input ? (g->c + s.step - 1) / s.step : (g->k + 15) / 16;
     return s;
 }
