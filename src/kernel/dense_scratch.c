@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans of the dense tile kernels: geometry only, no instruction-set flags (see x86/dense_plan.h).
+#include "x86/dense_plan.h"
+
+#include <string.h>
+
+enum {
+    STRIP_BYTES = 512 << 10, // a quarter of L2: the strip is read once per pair of panels
+    SPAN_MAX = 4096,         // positions of a block
+    SPAN_SPILL = 1024,       // the same when accumulators wait in scratch: 128 KiB of them
+};
+
+static int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
+static size_t round64(size_t v) { return (v + 63) / 64 * 64; }
+
+// Finds or adds the phase (fy,fx).
+static int phase_of(gm__grid *g, int fy, int fx) {
+    for (int i = 0; i < g->phases; i++)
+        if (g->phase[i].fy == fy && g->phase[i].fx == fx) return i;
+    g->phase[g->phases] = (gm__phase){.fy = fy, .fx = fx};
+    return g->phases++;
+}
+
+static void plan_direct(gm__grid *g) {
+    g->stride = g->row;
+    int rows = (int)(STRIP_BYTES / ((size_t)g->chunks * GM__CHUNK)) / 32 * 32;
+    g->block_rows = gm_max(32, gm_min(rows, g->spill ? SPAN_SPILL : SPAN_MAX));
+    g->tiles_max = g->block_rows / GM__TILE;
+}
+
+// Columns: a strip row holds the input columns that taps reach, then enough zeros for the right edge and for the
+// left edge of the next row. Rows of neighbouring images share their zeros in the same way.
+static void plan_strip(gm__grid *g) {
+    int min_y = 0, min_x = 0, max_y = 0, max_x = 0;
+    for (int t = 0; t < g->taps; t++) {
+        gm__tap *tap = &g->tap[t];
+        tap->qy = floor_div(tap->oy, g->step);
+        tap->qx = floor_div(tap->ox, g->step);
+        tap->phase = phase_of(g, tap->oy - tap->qy * g->step, tap->ox - tap->qx * g->step);
+        min_y = gm_min(min_y, tap->qy);
+        min_x = gm_min(min_x, tap->qx);
+        max_y = gm_max(max_y, tap->qy);
+        max_x = gm_max(max_x, tap->qx);
+    }
+    g->top = -min_y;
+    g->left = -min_x;
+    g->below = max_y;
+    g->pitch = g->gw;
+    g->image_rows = g->gh;
+    for (int i = 0; i < g->phases; i++) {
+        gm__phase *p = &g->phase[i];
+        int cols = (g->iw - p->fx + g->step - 1) / g->step, rows = (g->ih - p->fy + g->step - 1) / g->step;
+        p->cols = gm_max(0, gm_min(cols, g->gw + max_x));
+        p->rows = gm_max(0, gm_min(rows, g->gh + max_y));
+        g->pitch = gm_max(g->pitch, p->cols + gm_max(g->left, g->gw + max_x - p->cols));
+        g->image_rows = gm_max(g->image_rows, p->rows + gm_max(g->top, g->gh + max_y - p->rows));
+    }
+    g->stride = (size_t)g->chunks * GM__CHUNK;
+    if (g->stride % 1024 == 0) g->stride += GM__CHUNK; // spreads the 16 rows of a tile over the sets of L1
+
+    size_t row_bytes = g->stride * (size_t)(g->pitch * gm_max(1, g->phases));
+    int span = g->spill ? SPAN_SPILL : SPAN_MAX;
+    int rows_max = gm_max(1, gm_min(span / g->pitch, (int)(STRIP_BYTES / row_bytes)));
+    g->block_images = rows_max / g->image_rows;
+    g->block_rows = gm_min(g->gh, gm_max(1, rows_max - g->top - g->below));
+    int rows = g->block_images ? g->block_images * g->image_rows : g->block_rows + g->below;
+    size_t positions = (size_t)(rows + g->top) * (size_t)g->pitch + (size_t)g->left + 2 * GM__TILE;
+    g->phase_bytes = positions * g->stride;
+    g->tiles_max = rows * g->pitch / GM__TILE + 2;
+}
+
+static void plan_flat(gm__grid *g, const gm_conv *c, int bytes) {
+    g->flat_r = c->r;
+    g->flat_pixel = (size_t)(c->c * bytes);
+    g->flat_row = (size_t)c->s * g->flat_pixel;
+    g->flat_pitch = (size_t)((c->wo - 1) * c->stride + c->s) * g->flat_pixel;
+    g->stride = (size_t)g->chunks * GM__CHUNK;
+    int rows = (int)((STRIP_BYTES / 4) / (g->stride * (size_t)c->wo));
+    g->block_rows = gm_min(c->ho, gm_max(1, gm_min(rows, SPAN_SPILL / c->wo)));
+    size_t positions = (size_t)(g->block_rows * c->wo) + 2 * GM__TILE;
+    g->phase_bytes = positions * g->stride;
+    g->tiles_max = g->block_rows * c->wo / GM__TILE + 2;
+}
+
+static void plan(gm__grid *g) {
+    g->phases = 0;
+    g->spill = g->taps * g->chunks > GM__STEPS_GROUP;
+    g->direct = g->taps == 1 && g->step == 1 && g->tap[0].oy == 0 && g->tap[0].ox == 0 && g->gh == g->ih &&
+                g->gw == g->iw && g->mul == 1 && g->gh == g->oh && g->gw == g->ow;
+    if (g->direct) plan_direct(g);
+    else plan_strip(g);
+}
+
+void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
+    int per_chunk = GM__CHUNK / bytes;
+    *g = (gm__grid){.n = c->n, .gh = c->ho, .gw = c->wo, .ih = c->h, .iw = c->w, .step = c->stride,
+                    .row = (size_t)(c->ldx * bytes), .oh = c->ho, .ow = c->wo, .mul = 1, .flat = w->flat != 0};
+    if (g->flat) {
+        g->taps = 1;
+        g->chunks = (c->r * c->s * c->c + per_chunk - 1) / per_chunk;
+        g->spill = g->chunks > GM__STEPS_GROUP;
+        plan_flat(g, c, bytes);
+        return;
+    }
+    g->chunks = (c->c + per_chunk - 1) / per_chunk;
+    int top = (w->r - c->r) / 2, left = (w->s - c->s) / 2; // a smaller kernel is the centre of the stored one
+    for (int i = 0; i < c->r; i++)
+        for (int j = 0; j < c->s; j++)
+            g->tap[g->taps++] = (gm__tap){.oy = i - c->pad, .ox = j - c->pad, .weight = (top + i) * w->s + left + j};
+    plan(g);
+}
+
+bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, int px, int bytes) {
+    int per_chunk = GM__CHUNK / bytes, st = c->stride;
+    *g = (gm__grid){.n = c->n, .gh = (c->h - py + st - 1) / st, .gw = (c->w - px + st - 1) / st, .ih = c->ho,
+                    .iw = c->wo, .step = 1, .row = (size_t)(c->ldy * bytes), .oh = c->h, .ow = c->w, .mul = st,
+                    .add_y = py, .add_x = px, .chunks = (c->k + per_chunk - 1) / per_chunk};
+    if (g->gh <= 0 || g->gw <= 0) return false;
+    int top = (wt->r - c->r) / 2, left = (wt->s - c->s) / 2;
+    // dx at row a*st + py gets dy at row b from tap i when b*st = a*st + py + pad - i
+    for (int i = c->r - 1; i >= 0; i--) {
+        if ((py + c->pad - i) % st) continue;
+        for (int j = c->s - 1; j >= 0; j--) {
+            if ((px + c->pad - j) % st) continue;
+            g->tap[g->taps++] = (gm__tap){.oy = (py + c->pad - i) / st, .ox = (px + c->pad - j) / st,
+                                          .weight = (top + i) * wt->s + left + j};
+        }
+    }
+    plan(g);
+    return true;
+}
+
+static char *carve(char *base, size_t *used, size_t bytes) {
+    char *p = base ? base + *used : NULL;
+    *used += round64(bytes);
+    return p;
+}
+
+size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch) {
+    size_t used = 0, padded = (size_t)gm_round_up(outputs, 32);
+    int slots = g->spill ? gm_round_up(g->tiles_max, 2) * 2 : 8;
+    *w = (gm__work){0};
+    w->step = (gm__step *)(void *)carve(scratch, &used, (size_t)(g->taps * g->chunks) * sizeof(gm__step));
+    w->tile = (gm__tiles *)(void *)carve(scratch, &used, (size_t)(g->tiles_max + 1) * sizeof(gm__tiles));
+    w->scale = (float *)(void *)carve(scratch, &used, padded * sizeof(float));
+    w->shift = (float *)(void *)carve(scratch, &used, padded * sizeof(float));
+    w->slot = (float *)(void *)carve(scratch, &used, (size_t)slots * GM__TILE * GM__TILE * sizeof(float));
+    if (g->flat) {
+        size_t rows = (size_t)((g->block_rows - 1) * g->step + g->flat_r);
+        w->compact = carve(scratch, &used, rows * g->flat_pitch + 2 * GM__CHUNK);
+        w->strip = carve(scratch, &used, g->phase_bytes);
+    } else if (!g->direct) {
+        w->strip = carve(scratch, &used, g->phase_bytes * (size_t)gm_max(1, g->phases));
+    } else {
+        w->strip = carve(scratch, &used, (size_t)(GM__TILE * g->chunks * GM__CHUNK)); // fewer than 16 positions
+    }
+    return used;
+}
+
+void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes) {
+    w->steps = 0;
+    for (int t = 0; t < g->taps; t++) {
+        const gm__tap *tap = &g->tap[t];
+        ptrdiff_t a = 0;
+        if (!g->direct && !g->flat)
+            a = (ptrdiff_t)((size_t)tap->phase * g->phase_bytes) +
+                (ptrdiff_t)(tap->qy * g->pitch + tap->qx) * (ptrdiff_t)g->stride;
+        for (int j = 0; j < g->chunks; j++)
+            w->step[w->steps++] = (gm__step){a + j * GM__CHUNK,
+                                             (size_t)tap->weight * p->tap_stride * (size_t)bytes + (size_t)j * 1024};
+    }
+}
+
+void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1) {
+    int cover = -1; // positions before it belong to tiles already made
+    gm__tiles *t = w->tile - 1;
+    int start = 0;
+    for (int i = i0; i < i1; i++) {
+        for (int y = y0; y < y1; y++) {
+            int q = ((i - i0) * g->image_rows + y - y0) * g->pitch;
+            int dst = (i * g->oh + y * g->mul + g->add_y) * g->ow + g->add_x;
+            for (int x = 0; x < g->gw;) {
+                if (q + x >= cover) {
+                    start = q + x;
+                    cover = start + GM__TILE;
+                    t++;
+                    *t = (gm__tiles){.a = (ptrdiff_t)start * (ptrdiff_t)g->stride};
+                }
+                int count = gm_min(g->gw - x, cover - q - x);
+                t->run[t->runs++] = (gm__run){q + x - start, count, dst + x * g->mul};
+                x += count;
+            }
+        }
+    }
+    w->tiles = (int)(t + 1 - w->tile);
+}
+
+void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before) {
+    w->tiles = 0;
+    for (int q = 0; q < count; q += GM__TILE) {
+        // the last tile begins earlier rather than reading past the end; its first rows are not stored again
+        int skip = gm_max(0, q + GM__TILE - count);
+        if (skip > q + before) skip = 0;
+        gm__tiles *t = &w->tile[w->tiles++];
+        t->a = (ptrdiff_t)(q - skip) * (ptrdiff_t)stride;
+        t->runs = 1;
+        t->run[0] = (gm__run){skip, gm_min(GM__TILE - skip, count - q), first + q};
+    }
+}
+
+// Enough for a kernel stored larger than the active one, folded (flat) or not: only sizes of g matter.
+static size_t dense_scratch(const gm_conv *c, int bytes) {
+    gm__grid g;
+    gm__work w;
+    gm_panels p = {.r = c->r, .s = c->s};
+    gm__grid_forward(&g, c, &p, bytes);
+    size_t most = gm__work_carve(&w, &g, c->k, NULL);
+    if (c->c <= 4) {
+        p.flat = 1;
+        gm__grid_forward(&g, c, &p, bytes);
+        size_t need = gm__work_carve(&w, &g, c->k, NULL);
+        most = need > most ? need : most;
+    }
+    if (bytes != 2) return most; // int8 has no gradients
+    p.flat = 0;
+    for (int py = 0; py < c->stride; py++)
+        for (int px = 0; px < c->stride; px++) {
+            if (!gm__grid_dgrad(&g, c, &p, py, px, bytes)) continue;
+            size_t need = gm__work_carve(&w, &g, c->c, NULL);
+            most = need > most ? need : most;
+        }
+    return most;
+}
+
+size_t gm__conv_scratch_bf16(const gm_conv *c) { return dense_scratch(c, 2); }
+
+size_t gm__conv_scratch_i8(const gm_conv *c) { return dense_scratch(c, 1); }

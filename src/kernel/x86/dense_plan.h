@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// dense_plan: how a dense convolution is cut into blocks for the tile kernels (bf16 and int8; AMX and AVX-512).
+//
+// Activations carry no halo, yet a tile of 16 positions must have ONE row stride. Three ways to get it:
+//   direct  1x1, stride 1: tiles lie in the activation itself;
+//   strip   rows are copied once into scratch with zero columns and rows shared between neighbours, split by
+//           stride into phases, so that every tap of every position is at a constant offset;
+//   flat    few inputs (first layer): the taps of a position are gathered into one row.
+// Everything is counted in bytes and in chunks of 64 bytes (32 bf16 or 64 int8), so one plan serves both types.
+#ifndef GAMUT_DENSE_PLAN_H
+#define GAMUT_DENSE_PLAN_H
+
+#include <gamut/kernel.h>
+
+enum { GM__TILE = 16, GM__CHUNK = 64, GM__TAPS_MAX = 256 };
+
+typedef struct gm__tap {
+    int oy, ox; // input row = grid row * step + oy, input column = grid column * step + ox
+    int weight; // tap in the panels
+    int phase;  // which phase of the strip holds it (filled by the plan)
+    int qy, qx; // offset inside that phase (filled by the plan)
+} gm__tap;
+
+typedef struct gm__phase {
+    int fy, fx;     // input rows y with y mod step == fy, columns likewise
+    int rows, cols; // how many of them are copied
+} gm__phase;
+
+// A convolution over a grid of output positions. Forward is one grid; the gradient of the input is one grid per
+// phase of the stride.
+typedef struct gm__grid {
+    int n, gh, gw;    // images, grid rows and columns
+    int ih, iw, step; // input rows and columns, input positions per grid position
+    int chunks;       // 64-byte groups read of an input row
+    size_t row;       // bytes between input positions
+    int oh, ow;       // output rows and columns; grid (y,x) writes (y*mul+add_y, x*mul+add_x)
+    int mul, add_y, add_x;
+    int taps;
+    gm__tap tap[GM__TAPS_MAX];
+
+    // the plan
+    bool direct, flat;
+    bool spill;         // many steps: weights are walked in groups, accumulators wait in scratch
+    int phases;
+    gm__phase phase[GM__TAPS_MAX];
+    int pitch;          // strip columns of one grid row
+    int top, left;      // zero rows and columns before the first position
+    int below;          // rows after the last grid row that taps reach
+    int image_rows;     // strip rows of an image
+    int block_images;   // images of a block when whole images fit ...
+    int block_rows;     // ... else grid rows of one image; direct: positions of a block
+    size_t stride;      // bytes between strip positions
+    size_t phase_bytes; // of a strip phase
+    int tiles_max;      // of a block
+    // flat only: the taps of one row are `flat_row` bytes, consecutive in a compacted input row
+    int flat_r;
+    size_t flat_pixel, flat_row, flat_pitch;
+} gm__grid;
+
+// 16 positions: where they start in the strip, and the runs of them that are real outputs.
+typedef struct gm__run {
+    int src, count, dst; // dst: output position; the next ones follow at `mul`
+} gm__run;
+typedef struct gm__tiles {
+    ptrdiff_t a; // bytes from the block's first position
+    int runs;
+    gm__run run[GM__TILE];
+} gm__tiles;
+
+// One step of the reduction: a chunk of inputs of one tap. Byte offsets.
+typedef struct gm__step {
+    ptrdiff_t a;
+    size_t b;
+} gm__step;
+
+// What a pass needs, carved from the caller's scratch.
+typedef struct gm__work {
+    gm__step *step;
+    int steps;
+    gm__tiles *tile;
+    int tiles;
+    char *strip;
+    char *compact; // flat only
+    float *slot;   // accumulator tiles
+    float *scale, *shift;
+} gm__work;
+
+// Accumulator steps between two visits of scratch: 16 chunks of two panels are 32 KiB, two thirds of L1.
+enum { GM__STEPS_GROUP = 18 };
+
+void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes);
+// The part of dx with row mod stride = py, column mod stride = px. False: no such positions.
+bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, int px, int bytes);
+// Carves scratch (NULL: only counts) and returns the bytes needed.
+size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch);
+// The steps of the reduction: taps in order, chunks ascending.
+void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes);
+// Tiles of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
+void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1);
+// Tiles over `count` consecutive positions, input and output alike; the first writes output position `first`.
+// `before`: positions ahead of the block that may be read.
+void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before);
+
+// --- gradient of the weights: positions are the reduction, in groups of 32 (see dense_wgrad.h)
+typedef struct gm__wgrad {
+    gm__grid grid;
+    int chunk_max;   // groups of 32 positions in a block
+    int span;        // strip positions, i.e. the row length of the transposed strip
+    size_t bytes;    // scratch
+} gm__wgrad;
+
+size_t gm__conv_scratch_bf16(const gm_conv *g);
+size_t gm__conv_scratch_i8(const gm_conv *g);
+
+#endif

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// From accumulator tiles to output rows: scale, shift, residual, activation, conversion, zero tail.
+#ifndef GAMUT_DENSE_STORE_AVX512_H
+#define GAMUT_DENSE_STORE_AVX512_H
+
+#include "dense_plan.h"
+
+#include <immintrin.h>
+#include <math.h>
+
+typedef struct gm__out {
+    const float *scale, *shift; // padded to a multiple of 32, zero past k
+    const char *residual;
+    size_t ldr, ldy; // bytes
+    char *y;
+    gm_act act;
+    gm_dtype type;
+    bool accumulate, fast; // fast: bf16 out, no more than scale, shift and a lower bound
+    float floor;           // lower bound of fast: 0 for ReLU
+    float out_scale;
+    int k, mul;
+} gm__out;
+
+// exp to about 1 ulp for |x| < 87: 2^n times a Taylor polynomial on [-ln2/2, ln2/2].
+static inline __m512 exp_16(__m512 x) {
+    x = _mm512_min_ps(_mm512_max_ps(_mm512_set1_ps(-87.0f), x), _mm512_set1_ps(88.0f));
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 p = _mm512_set1_ps(1.0f / 5040);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+static inline __m512 sigmoid_16(__m512 x) {
+    __m512 one = _mm512_set1_ps(1.0f);
+    return _mm512_div_ps(one, _mm512_add_ps(one, exp_16(_mm512_sub_ps(_mm512_setzero_ps(), x))));
+}
+
+// Abramowitz and Stegun 7.1.26: absolute error below 1.5e-7.
+static inline __m512 erf_16(__m512 x) {
+    __m512 one = _mm512_set1_ps(1.0f), a = _mm512_abs_ps(x);
+    __m512 t = _mm512_div_ps(one, _mm512_fmadd_ps(_mm512_set1_ps(0.3275911f), a, one));
+    __m512 p = _mm512_set1_ps(1.061405429f);
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-1.453152027f));
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(1.421413741f));
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-0.284496736f));
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.254829592f));
+    __m512 e = exp_16(_mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), a), a));
+    __m512 r = _mm512_fnmadd_ps(_mm512_mul_ps(p, t), e, one);
+    return _mm512_or_ps(r, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
+}
+
+static inline __m512 act_16(gm_act act, __m512 v) {
+    __m512 zero = _mm512_setzero_ps(), six = _mm512_set1_ps(6.0f);
+    switch (act) {
+    case GM_ACT_NONE: return v;
+    case GM_ACT_RELU: return _mm512_max_ps(zero, v); // the second operand is returned for NaN
+    case GM_ACT_RELU6: return _mm512_min_ps(six, _mm512_max_ps(zero, v));
+    case GM_ACT_HSWISH:
+    case GM_ACT_HSIGMOID: {
+        __m512 h = _mm512_min_ps(six, _mm512_max_ps(zero, _mm512_add_ps(v, _mm512_set1_ps(3.0f))));
+        h = _mm512_mul_ps(h, _mm512_set1_ps(1.0f / 6));
+        return act == GM_ACT_HSIGMOID ? h : _mm512_mul_ps(v, h);
+    }
+    case GM_ACT_GELU: {
+        __m512 e = erf_16(_mm512_mul_ps(v, _mm512_set1_ps(0.70710678f)));
+        __m512 half = _mm512_mul_ps(v, _mm512_set1_ps(0.5f));
+        return _mm512_fmadd_ps(half, e, half);
+    }
+    case GM_ACT_SILU: return _mm512_mul_ps(v, sigmoid_16(v));
+    case GM_ACT_SIGMOID: return sigmoid_16(v);
+    }
+    return v;
+}
+
+static inline __m512 bf16_load_16(const void *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+
+static inline __m512 acc_load_16(const float *p, bool integer) {
+    return integer ? _mm512_cvtepi32_ps(_mm512_load_si512((const void *)p)) : _mm512_load_ps(p);
+}
+
+static inline __m512 stored_load_16(gm_dtype type, const char *p, float scale) {
+    if (type == GM_F32) return _mm512_loadu_ps(p);
+    if (type == GM_BF16) return bf16_load_16(p);
+    __m512 q = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+    return _mm512_mul_ps(q, _mm512_set1_ps(scale));
+}
+
+static inline void zero_tail(char *y, size_t from, size_t end) {
+    for (; from < end && from % 64; from += 16)
+        _mm_storeu_si128((__m128i *)(void *)(y + from), _mm_setzero_si128());
+    for (; from < end; from += 64) _mm512_storeu_si512(y + from, _mm512_setzero_si512());
+}
+
+// Any epilogue; one panel of a row at a time.
+static void store_row_any(const gm__out *o, int dst, const float *c, int n0, bool integer) {
+    int left = o->k - n0;
+    __mmask16 live = left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << gm_max(0, left)) - 1u);
+    size_t size = gm_dtype_size(o->type);
+    char *y = o->y + (size_t)dst * o->ldy + (size_t)n0 * size;
+    __m512 v = _mm512_fmadd_ps(acc_load_16(c, integer), _mm512_load_ps(o->scale + n0),
+                               _mm512_load_ps(o->shift + n0));
+    if (o->residual)
+        v = _mm512_add_ps(v, stored_load_16(o->type, o->residual + (size_t)dst * o->ldr + (size_t)n0 * size,
+                                            o->out_scale));
+    v = act_16(o->act, v);
+    if (o->accumulate) v = _mm512_add_ps(v, stored_load_16(o->type, y, o->out_scale));
+    v = _mm512_maskz_mov_ps(live, v);
+    if (o->type == GM_F32) _mm512_storeu_ps(y, v);
+    else if (o->type == GM_BF16)
+        _mm256_storeu_si256((__m256i *)(void *)y, (__m256i)_mm512_cvtneps_pbh(v));
+    else
+        _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(
+                                                   _mm512_div_ps(v, _mm512_set1_ps(o->out_scale)))));
+}
+
+// Stores `panels` (1 or 2) accumulator tiles c, c+256 of 16x16, outputs n0 on, of the real rows of a tile.
+static inline void store_tile(const gm__out *o, const gm__tiles *t, const float *c, int n0, int panels,
+                              bool integer) {
+    size_t size = gm_dtype_size(o->type);
+    size_t end = (size_t)(n0 + (o->type == GM_BF16 ? 32 : 16 * panels)) * size;
+    bool last = n0 + 16 * panels >= o->k;
+    if (o->fast) {
+        int left = o->k - n0;
+        __mmask32 live = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
+        __m512 s0 = _mm512_load_ps(o->scale + n0), s1 = _mm512_load_ps(o->scale + n0 + 16);
+        __m512 t0 = _mm512_load_ps(o->shift + n0), t1 = _mm512_load_ps(o->shift + n0 + 16);
+        __m512 low = _mm512_set1_ps(o->floor);
+        for (int i = 0; i < t->runs; i++) {
+            const gm__run *run = &t->run[i];
+            const float *row = c + run->src * 16;
+            char *y = o->y + (size_t)run->dst * o->ldy;
+            for (int r = 0; r < run->count; r++, row += 16, y += o->ldy * (size_t)o->mul) {
+                __m512 v0 = _mm512_fmadd_ps(acc_load_16(row, integer), s0, t0);
+                __m512 v1 = _mm512_fmadd_ps(acc_load_16(row + 256, integer), s1, t1);
+                v0 = _mm512_max_ps(low, v0);
+                v1 = _mm512_max_ps(low, v1);
+                __m512i q = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
+                _mm512_storeu_si512(y + (size_t)n0 * 2, _mm512_maskz_mov_epi16(live, q));
+                if (last && end < o->ldy) zero_tail(y, end, o->ldy);
+            }
+        }
+        return;
+    }
+    for (int i = 0; i < t->runs; i++) {
+        const gm__run *run = &t->run[i];
+        for (int r = 0; r < run->count; r++) {
+            const float *row = c + (run->src + r) * 16;
+            int dst = run->dst + r * o->mul;
+            for (int p = 0; p < panels; p++) store_row_any(o, dst, row + p * 256, n0 + 16 * p, integer);
+            if (last) zero_tail(o->y + (size_t)dst * o->ldy, (size_t)(n0 + 16 * panels) * size, o->ldy);
+        }
+    }
+}
+
+// Fills o from the caller's epilogue; scale and shift get padded copies in scratch.
+static inline void out_init(gm__out *o, const gm__work *w, const gm__grid *g, const gm_epilogue *e, int k, int ldy,
+                            void *y) {
+    size_t size = gm_dtype_size(e->out);
+    int padded = gm_round_up(k, 32);
+    for (int i = 0; i < padded; i++) {
+        w->scale[i] = i >= k ? 0.0f : e->scale ? e->scale[i] : 1.0f;
+        w->shift[i] = i >= k || !e->shift ? 0.0f : e->shift[i];
+    }
+    *o = (gm__out){.scale = w->scale, .shift = w->shift, .residual = e->residual, .ldr = (size_t)e->ldr * size,
+                   .ldy = (size_t)ldy * size, .y = y, .act = e->act, .type = e->out, .accumulate = e->accumulate,
+                   .out_scale = e->out_scale, .k = k, .mul = g->mul};
+    o->fast = e->out == GM_BF16 && !e->residual && !e->accumulate && (e->act == GM_ACT_NONE || e->act == GM_ACT_RELU);
+    o->floor = e->act == GM_ACT_RELU ? 0.0f : -INFINITY;
+}
+
+#endif
