@@ -107,7 +107,7 @@ static void gradient(net *n, const gm_choice *choice) {
     gm_free(d);
 }
 
-// One direction per parameter; kinks (ReLU, max) may be crossed, so the step is small and the best of two counts.
+// One direction per parameter; kinks (ReLU, max) may be crossed, so the step is small and the best of three counts.
 static void check(net *n, const gm_choice *choice, const char *what) {
     gradient(n, choice);
     int moved = 0;
@@ -124,8 +124,8 @@ static void check(net *n, const gm_choice *choice, const char *what) {
             norm += (double)g[i] * (double)g[i];
         }
         double best = 1e30, got = 0;
-        for (int e = 0; e < 2; e++) {
-            float eps = e ? 4e-4f : 2e-3f;
+        for (int e = 0; e < 3; e++) {
+            float eps = e == 0 ? 2e-3f : e == 1 ? 4e-4f : 1e-4f;
             for (size_t i = 0; i < q->count; i++) w[i] = keep[i] + eps * dir[i];
             double up = loss(n, choice);
             for (size_t i = 0; i < q->count; i++) w[i] = keep[i] - eps * dir[i];
