@@ -13,6 +13,8 @@ GM_API gm_status gm_walker_create(const gm_graph *g, const size_t *norm_offset, 
                                   gm_walker **out, gm_error *err);
 GM_API void gm_walker_destroy(gm_walker *w);
 GM_API size_t gm_walker_bytes(const gm_walker *w);
+GM_API int gm_walker_max_batch(const gm_walker *w); // as given at creation
+GM_API gm_dtype gm_walker_type(const gm_walker *w);
 // After the masters changed: refreshes the packed weights. params must stay valid.
 GM_API void gm_walker_refresh(gm_walker *w, const float *params);
 // Forward of a subnet. EVAL needs norms. sums: CALIBRATE adds per-channel sums and sums of squares (graph->norm_floats
@@ -89,7 +91,8 @@ typedef struct gm_train_settings {
     float clip;                    // global gradient norm; 0: off
     float spike;                   // roll back when loss > spike * running median; 0: off; default 3
     float ema;                     // weight average (per step decay), 0: off; the averaged weights are what is saved
-    double max_macs;               // stop when the cost ledger reaches this; 0: never
+    double max_macs;               // the run ends when the cost ledger reaches this, schedules included; epochs is then
+                                   // ignored; 0: epochs count
     int calibrate_images;
     char eval_choices[8][128];     // evaluated at the end (and on validation each eval_every epochs: max and min)
     int eval_choice_count;
@@ -101,6 +104,8 @@ typedef struct gm_train_settings {
     int tta;                       // reserved 0
 } gm_train_settings;
 GM_API gm_train_settings gm_train_settings_default(void);
+// The validation split is the same for every run seed: gm_dataset_split(train, validation, GM_SPLIT_SEED).
+enum { GM_SPLIT_SEED = 1 };
 
 typedef struct gm_train_status { // for observers, after every step
     double epoch, epochs, loss, accuracy; // accuracy of the largest subnet on recent training batches, percent
