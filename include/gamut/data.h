@@ -40,12 +40,12 @@ typedef struct gm_augment {
     int crop_pad;        // random crop after padding by this many pixels; 0: none
     gm_pad_mode pad_mode;
     int flip;            // 0 none, 1 random, 2 alternating every epoch (8.3 item 6 of specs: training)
-    int cutout;          // side of the zeroed square; 0: none
+    int cutout;          // side of the zeroed square in stored pixels; 0: none
     float mixup;         // Beta(a,a) parameter; 0: none (one lambda a batch; partner = the batch reversed)
     int resolution;      // output size; 0: as stored (bilinear resize otherwise)
-    float mean[4], std[4];
+    float mean[4], std[4]; // of pixels/255, per channel; a std of 0 counts as 1
 } gm_augment;
-GM_API gm_augment gm_augment_default(void);
+GM_API gm_augment gm_augment_default(void); // nothing: pixels/255 as stored
 
 // One batch as the network reads it. Rows of channel stride ld, tail zero.
 typedef struct gm_batch {
@@ -56,7 +56,10 @@ typedef struct gm_batch {
     float *lam;
     int epoch, step;
 } gm_batch;
-// Fills b for positions [first, first+images) of epoch's order; pure function of its arguments.
+// Fills b with images index[order[i]], i < images: `order` points at the batch's first entry of the epoch's order.
+// order NULL: i itself; index NULL: all images of d. A pure function of its arguments: image k draws from a stream named
+// by (seed, epoch, k), mixup's lambda from (seed, epoch, step). Padding and cutout are 0 after normalisation. b must come
+// from gm_batch_init with d's channels and at least this size; nothing but the active channels is written.
 GM_API void gm_batch_fill(const gm_dataset *d, const int32_t *index, const int32_t *order, int images, const gm_augment *a,
                           uint64_t seed, int epoch, int step, gm_batch *b);
 GM_API gm_status gm_batch_init(gm_batch *b, int max_images, int max_size, int channels, gm_dtype type, gm_error *err);
@@ -65,12 +68,15 @@ GM_API void gm_batch_fini(gm_batch *b);
 GM_API void gm_shuffle(int32_t *order, int count, uint64_t seed, int epoch);
 
 // Background loader: batches of epochs from (epoch, step) on, each epoch shuffled, last short batch dropped.
+// d and index must outlive the loader; a is copied. Starting at (epoch, step) gives the same batches as getting
+// there (step may pass the end of its epoch).
 typedef struct gm_loader gm_loader;
 GM_API gm_status gm_loader_create(const gm_dataset *d, const int32_t *index, int count, int batch, const gm_augment *a,
                                   gm_dtype type, uint64_t seed, int epoch, int step, gm_loader **out, gm_error *err);
-// The next batch in order; valid until the next call. resolution may change per step: pass the wanted size for the batch
-// AFTER this one through gm_loader_resolution (a pure function of the step given at creation), or NULL for fixed.
+// The next batch in order; valid until the next call. Never fails.
 GM_API const gm_batch *gm_loader_next(gm_loader *l);
+// Resolution of each batch as a pure function of its step, called from the loader's thread; results are cut to the larger
+// of the stored size and the augmentation's resolution, 0 means as stored.
 GM_API void gm_loader_set_resolution(gm_loader *l, int (*fn)(void *ctx, int epoch, int step), void *ctx); // before first next
 GM_API void gm_loader_destroy(gm_loader *l);
 

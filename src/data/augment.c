@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// One batch: crop, flip, resize, normalise, cutout, mixup. A pure function of (data, seed, epoch, step).
-// Every image draws from a stream named by (seed, epoch, image), so that neither the batch size nor the order nor which
-// augmentations are on changes what the others draw.
+// One batch: crop, flip, resize, normalise, cutout, mixup. A pure function of (data, seed, epoch,
+// step). Every image draws from a stream named by (seed, epoch, image), so that neither the batch
+// size nor the order nor which augmentations are on changes what the others draw.
 #include "data/readers.h"
 
 #include <math.h>
 #include <string.h>
 
-gm_augment gm_augment_default(void) { return (gm_augment){.pad_mode = GM_PAD_ZERO}; }
+gm_augment gm_augment_default(void) {
+    return (gm_augment){.pad_mode = GM_PAD_ZERO};
+}
 
-gm_status gm_batch_init(gm_batch *b, int max_images, int max_size, int channels, gm_dtype type, gm_error *err) {
+gm_status gm_batch_init(gm_batch *b, int max_images, int max_size, int channels, gm_dtype type,
+                        gm_error *err) {
     memset(b, 0, sizeof *b);
     if (type != GM_F32 && type != GM_BF16)
-        return gm_fail(err, GM_ERR_UNSUPPORTED, "batches of type %s: f32 and bf16 are supported", gm_dtype_name(type));
-    if (max_images < 1 || max_size < 1 || max_size > GM__IMAGE_SIDE_MAX || channels < 1 || channels > 4)
-        return gm_fail(err, GM_ERR_RANGE, "batch of %d images of side %d with %d channels", max_images, max_size, channels);
+        return gm_fail(err, GM_ERR_UNSUPPORTED, "batches of type %s: f32 and bf16 are supported",
+                       gm_dtype_name(type));
+    if (max_images < 1 || max_size < 1 || max_size > GM__IMAGE_SIDE_MAX || channels < 1 ||
+        channels > 4)
+        return gm_fail(err, GM_ERR_RANGE, "batch of %d images of side %d with %d channels",
+                       max_images, max_size, channels);
     size_t element = gm_dtype_size(type), rows;
     b->type = type;
     b->channels = channels;
@@ -22,10 +28,11 @@ gm_status gm_batch_init(gm_batch *b, int max_images, int max_size, int channels,
     b->height = b->width = max_size;
     if (gm_mul_size((size_t)max_images, (size_t)max_size * (size_t)max_size, &rows))
         b->x = gm_alloc(rows, (size_t)b->ld * element);
-    b->label = gm_alloc((size_t)max_images, 3 * sizeof *b->label); // labels, then with mixup label2 and lam
+    b->label = gm_alloc((size_t)max_images, 3 * sizeof *b->label); // then label2 and lam of mixup
     if (!b->x || !b->label) {
         gm_batch_fini(b);
-        return gm_fail(err, GM_ERR_MEMORY, "out of memory for a batch of %d images of side %d: use a smaller batch",
+        return gm_fail(err, GM_ERR_MEMORY,
+                       "out of memory for a batch of %d images of side %d: use a smaller batch",
                        max_images, max_size);
     }
     return GM_OK;
@@ -42,20 +49,21 @@ void gm_batch_fini(gm_batch *b) {
 typedef struct draw {
     int shift_y, shift_x; // of the crop window, -pad..pad
     bool flip;
-    float cut_y, cut_x;   // centre of the cut, in [0,1)
+    float cut_y, cut_x; // centre of the cut, in [0,1)
 } draw;
 
 static draw draw_image(const gm_augment *a, uint64_t seed, int epoch, int image) {
     gm_rng rng = gm_rng_keyed(seed, (uint64_t)epoch, (uint64_t)image, GM_RNG_AUGMENT);
-    uint32_t window = 2 * (uint32_t)gm_max(a->crop_pad, 0) + 1;
+    int pad = gm_min(gm_max(a->crop_pad, 0), GM__IMAGE_SIDE_MAX);
+    uint32_t window = 2 * (uint32_t)pad + 1;
     draw r;
     // A multiply instead of gm_rng_below: each draw takes exactly one number (bias below 2^-20).
-    r.shift_y = (int)((uint64_t)gm_rng_u32(&rng) * window >> 32) - a->crop_pad;
-    r.shift_x = (int)((uint64_t)gm_rng_u32(&rng) * window >> 32) - a->crop_pad;
+    r.shift_y = (int)((uint64_t)gm_rng_u32(&rng) * window >> 32) - pad;
+    r.shift_x = (int)((uint64_t)gm_rng_u32(&rng) * window >> 32) - pad;
     r.flip = gm_rng_u32(&rng) >> 31;
     r.cut_y = gm_rng_uniform(&rng);
     r.cut_x = gm_rng_uniform(&rng);
-    if (a->flip == 2) { // a fixed random half in epoch 0, everything the other way round in each next epoch
+    if (a->flip == 2) { // a fixed random half in epoch 0, and each next epoch the other way round
         gm_rng half = gm_rng_keyed(seed, UINT64_MAX, (uint64_t)image, GM_RNG_AUGMENT);
         r.flip = ((gm_rng_u32(&half) >> 31) ^ (uint32_t)epoch) & 1;
     } else if (a->flip == 0) {
@@ -69,7 +77,8 @@ static int32_t source(int at, int side, int shift, bool flip, gm_pad_mode mode) 
     int s = (flip ? side - 1 - at : at) + shift;
     if (s >= 0 && s < side) return s;
     if (mode == GM_PAD_ZERO || side == 1) return -1;
-    while (s < 0 || s >= side) s = s < 0 ? -s : 2 * (side - 1) - s; // the border pixel is not repeated
+    while (s < 0 || s >= side)
+        s = s < 0 ? -s : 2 * (side - 1) - s; // the border pixel is not repeated
     return s;
 }
 
@@ -89,10 +98,10 @@ static void make_levels(levels *t, const gm_augment *a, int channels) {
     }
 }
 
-// One row of pixels at the stored size. src NULL: a row of padding. Only active channels are written: tails are zero since
-// gm_batch_init and stay so.
-static void fill_row_bf16(const levels *t, const uint8_t *src, const int32_t *column, int width, int channels, int ld,
-                          gm_bf16 *out) {
+// One row of pixels at the stored size. src NULL: a row of padding. Only active channels are
+// written: tails are zero since gm_batch_init and stay so.
+static void fill_row_bf16(const levels *t, const uint8_t *src, const int32_t *column, int width,
+                          int channels, int ld, gm_bf16 *out) {
     for (int x = 0; x < width; x++, out += ld) {
         int32_t s = src ? column[x] : -1;
         if (s < 0) {
@@ -108,8 +117,8 @@ static void fill_row_bf16(const levels *t, const uint8_t *src, const int32_t *co
     }
 }
 
-static void fill_row_f32(const levels *t, const uint8_t *src, const int32_t *column, int width, int channels, int ld,
-                         float *out) {
+static void fill_row_f32(const levels *t, const uint8_t *src, const int32_t *column, int width,
+                         int channels, int ld, float *out) {
     for (int x = 0; x < width; x++, out += ld) {
         int32_t s = src ? column[x] : -1;
         for (int c = 0; c < channels; c++) out[c] = s < 0 ? 0 : t->f32[c][src[s * channels + c]];
@@ -124,10 +133,12 @@ static inline void put(gm_batch *b, size_t at, float value) {
 }
 
 static inline float get(const gm_batch *b, size_t at) {
-    return b->type == GM_BF16 ? gm_bf16_to_f32(((const gm_bf16 *)b->x)[at]) : ((const float *)b->x)[at];
+    return b->type == GM_BF16 ? gm_bf16_to_f32(((const gm_bf16 *)b->x)[at])
+                              : ((const float *)b->x)[at];
 }
 
-// The two stored coordinates that output `at` of `out` lies between (half-pixel centres), and the weight of the second.
+// The two stored coordinates that output `at` of `out` lies between (half-pixel centres), and the
+// weight of the second.
 static float between(int at, int out, int side, int *low, int *high) {
     float s = ((float)at + 0.5f) * (float)side / (float)out - 0.5f;
     if (s < 0) s = 0;
@@ -136,8 +147,8 @@ static float between(int at, int out, int side, int *low, int *high) {
     return s - (float)*low;
 }
 
-static void fill_resized(const gm_dataset *d, const uint8_t *src, const levels *t, const draw *r, gm_pad_mode mode, int side,
-                         size_t base, gm_batch *b) {
+static void fill_resized(const gm_dataset *d, const uint8_t *src, const levels *t, const draw *r,
+                         gm_pad_mode mode, int side, size_t base, gm_batch *b) {
     int32_t left[GM__IMAGE_SIDE_MAX], right[GM__IMAGE_SIDE_MAX];
     float weight[GM__IMAGE_SIDE_MAX];
     int low, high, channels = d->channels;
@@ -157,7 +168,9 @@ static void fill_resized(const gm_dataset *d, const uint8_t *src, const levels *
                 int32_t rows[2] = {top, bottom}, columns[2] = {left[x], right[x]};
                 for (int k = 0; k < 4; k++) {
                     int32_t row = rows[k >> 1], column = columns[k & 1];
-                    corner[k] = row < 0 || column < 0 ? 0 : level[src[(row * d->width + column) * channels + c]];
+                    corner[k] = row < 0 || column < 0
+                                    ? 0
+                                    : level[src[(row * d->width + column) * channels + c]];
                 }
                 float upper = corner[0] + weight[x] * (corner[1] - corner[0]);
                 float lower = corner[2] + weight[x] * (corner[3] - corner[2]);
@@ -169,15 +182,16 @@ static void fill_resized(const gm_dataset *d, const uint8_t *src, const levels *
 
 static void cut_out(const gm_dataset *d, int side, const draw *r, size_t base, gm_batch *b) {
     side = gm_max(side * b->width / d->width, 1); // given in stored pixels
-    int y0 = (int)(r->cut_y * (float)b->height) - side / 2, x0 = (int)(r->cut_x * (float)b->width) - side / 2;
+    int y0 = (int)(r->cut_y * (float)b->height) - side / 2,
+        x0 = (int)(r->cut_x * (float)b->width) - side / 2;
     for (int y = gm_max(y0, 0); y < gm_min(y0 + side, b->height); y++)
         for (int x = gm_max(x0, 0); x < gm_min(x0 + side, b->width); x++)
             for (int c = 0; c < d->channels; c++)
                 put(b, base + (size_t)(y * b->width + x) * (size_t)b->ld + (size_t)c, 0);
 }
 
-// Gamma(a, 1) after Marsaglia and Tsang (2000); below 1 through Gamma(a + 1) * u^(1/a), in logarithms so that it
-// does not vanish for small a.
+// Gamma(a, 1) after Marsaglia and Tsang (2000); below 1 through Gamma(a + 1) * u^(1/a), in
+// logarithms so that it does not vanish for small a.
 static double log_gamma_draw(gm_rng *rng, double a) {
     double boost = 0;
     if (a < 1) {
@@ -195,8 +209,10 @@ static double log_gamma_draw(gm_rng *rng, double a) {
 
 // Each image becomes lambda of itself and 1 - lambda of its partner, the batch read backwards.
 static void mix_up(const gm_augment *a, uint64_t seed, int epoch, int step, gm_batch *b) {
-    gm_rng rng = gm_rng_keyed(seed ^ UINT64_C(0x6d69787570), (uint64_t)epoch, (uint64_t)step, GM_RNG_AUGMENT);
-    double first = log_gamma_draw(&rng, (double)a->mixup), second = log_gamma_draw(&rng, (double)a->mixup);
+    gm_rng rng = gm_rng_keyed(seed ^ UINT64_C(0x6d69787570), (uint64_t)epoch, (uint64_t)step,
+                              GM_RNG_AUGMENT);
+    double alpha = fmin((double)a->mixup, 1000); // beyond, lambda is one half anyway
+    double first = log_gamma_draw(&rng, alpha), second = log_gamma_draw(&rng, alpha);
     float lambda = (float)(1 / (1 + exp(second - first)));
     int n = b->images;
     b->label2 = b->label + n;
@@ -217,8 +233,8 @@ static void mix_up(const gm_augment *a, uint64_t seed, int epoch, int step, gm_b
     }
 }
 
-void gm_batch_fill(const gm_dataset *d, const int32_t *index, const int32_t *order, int images, const gm_augment *a,
-                   uint64_t seed, int epoch, int step, gm_batch *b) {
+void gm_batch_fill(const gm_dataset *d, const int32_t *index, const int32_t *order, int images,
+                   const gm_augment *a, uint64_t seed, int epoch, int step, gm_batch *b) {
     levels table;
     int32_t column[GM__IMAGE_SIDE_MAX];
     int side = a->resolution > 0 ? a->resolution : 0;
@@ -243,15 +259,19 @@ void gm_batch_fill(const gm_dataset *d, const int32_t *index, const int32_t *ord
         if (resized) {
             fill_resized(d, src, &table, &r, a->pad_mode, side, base, b);
         } else {
-            for (int x = 0; x < d->width; x++) column[x] = source(x, d->width, r.shift_x, r.flip, a->pad_mode);
+            for (int x = 0; x < d->width; x++)
+                column[x] = source(x, d->width, r.shift_x, r.flip, a->pad_mode);
             for (int y = 0; y < d->height; y++) {
                 int32_t from = source(y, d->height, r.shift_y, false, a->pad_mode);
-                const uint8_t *line = from < 0 ? NULL : src + (size_t)from * (size_t)(d->width * d->channels);
+                const uint8_t *line =
+                    from < 0 ? NULL : src + (size_t)from * (size_t)(d->width * d->channels);
                 size_t at = base + (size_t)y * row;
                 if (b->type == GM_BF16)
-                    fill_row_bf16(&table, line, column, d->width, d->channels, b->ld, (gm_bf16 *)b->x + at);
+                    fill_row_bf16(&table, line, column, d->width, d->channels, b->ld,
+                                  (gm_bf16 *)b->x + at);
                 else
-                    fill_row_f32(&table, line, column, d->width, d->channels, b->ld, (float *)b->x + at);
+                    fill_row_f32(&table, line, column, d->width, d->channels, b->ld,
+                                 (float *)b->x + at);
             }
         }
         if (a->cutout > 0) cut_out(d, a->cutout, &r, base, b);

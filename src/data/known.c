@@ -6,15 +6,46 @@
 #include <string.h>
 
 static const gm__known KNOWN[] = {
-    {"fashion-mnist", {"fashion-mnist", "FashionMNIST/raw", NULL},
+    {"fashion-mnist",
+     {"fashion-mnist", "FashionMNIST/raw"},
      {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"},
-     "apt-get install dataset-fashion-mnist", 60000, 10000, gm__mnist_load},
-    {"mnist", {"mnist", "MNIST/raw", NULL}, {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"},
-     "see docs/data.md", 60000, 10000, gm__mnist_load},
-    {"cifar10", {"cifar10", "cifar-10-batches-bin", NULL}, {"data_batch_1.bin", "test_batch.bin"},
-     "see docs/data.md (binary version)", 50000, 10000, gm__cifar_load},
-    {"cifar100", {"cifar100", "cifar-100-binary", NULL}, {"train.bin", "test.bin"},
-     "see docs/data.md (binary version)", 50000, 10000, gm__cifar_load},
+     "apt-get install dataset-fashion-mnist",
+     60000,
+     10000,
+     gm__mnist_load,
+     gm__mnist_check},
+    {"mnist",
+     {"mnist", "MNIST/raw"},
+     {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"},
+     "four IDX files in a folder mnist, see docs/data.md",
+     60000,
+     10000,
+     gm__mnist_load,
+     gm__mnist_check},
+    {"cifar10",
+     {"cifar10", "cifar-10-batches-bin"},
+     {"data_batch_1.bin", "test_batch.bin"},
+     "the binary version in a folder cifar10, see docs/data.md",
+     50000,
+     10000,
+     gm__cifar_load,
+     gm__cifar_check},
+    {"cifar100",
+     {"cifar100", "cifar-100-binary"},
+     {"train.bin", "test.bin"},
+     "the binary version in a folder cifar100, see docs/data.md",
+     50000,
+     10000,
+     gm__cifar_load,
+     gm__cifar_check},
+    {"gtsrb",
+     {"gtsrb", "GTSRB"},
+     {"Final_Training", "GTSRB", "Training"},
+     "Final_Training and Final_Test in a folder gtsrb, see docs/data.md",
+     39209,
+     12630,
+     gm__gtsrb_load,
+     gm__gtsrb_check},
 };
 enum { KNOWN_COUNT = sizeof KNOWN / sizeof KNOWN[0] };
 
@@ -26,8 +57,10 @@ const gm__known *gm__known_find(const char *name) {
 
 static bool holds(const gm__known *known, const char *folder) {
     char path[512];
-    for (int i = 0; i < 2; i++)
-        if (known->probe[i] && gm__path(path, folder, known->probe[i], NULL) == GM_OK && gm_path_exists(path)) return true;
+    for (int i = 0; i < 3; i++)
+        if (known->probe[i] && gm__path(path, folder, known->probe[i], NULL) == GM_OK &&
+            gm_path_exists(path))
+            return true;
     return false;
 }
 
@@ -39,7 +72,9 @@ typedef struct search {
 static bool visit(void *context, const char *folder) {
     search *s = context;
     for (int i = 0; i < 3 && s->known->alias[i]; i++)
-        if (gm__path(s->path, folder, s->known->alias[i], NULL) == GM_OK && holds(s->known, s->path)) return true;
+        if (gm__path(s->path, folder, s->known->alias[i], NULL) == GM_OK &&
+            holds(s->known, s->path))
+            return true;
     return false;
 }
 
@@ -51,4 +86,25 @@ bool gm__known_locate(const gm__known *known, const char *dir, char path[512]) {
         return true;
     }
     return visit(&s, dir);
+}
+
+int gm_dataset_known(gm_dataset_status *list, int max) {
+    for (int i = 0; i < KNOWN_COUNT && i < max; i++) {
+        const gm__known *known = &KNOWN[i];
+        gm_dataset_status *s = &list[i];
+        gm_error err = {GM_OK, ""};
+        *s = (gm_dataset_status){.name = known->name, .how_to_get = known->how_to_get};
+        s->found = gm__known_locate(known, NULL, s->path);
+        if (!s->found) {
+            s->path[0] = 0;
+            continue;
+        }
+        if (known->check(known->name, s->path, GM_PART_TRAIN, &s->train, &err) != GM_OK ||
+            known->check(known->name, s->path, GM_PART_TEST, &s->test, &err) != GM_OK)
+            snprintf(s->problem, sizeof s->problem, "%s", err.text);
+        else if (s->train != known->train || s->test != known->test)
+            snprintf(s->problem, sizeof s->problem, "%d and %d images; published with %d and %d",
+                     s->train, s->test, known->train, known->test);
+    }
+    return KNOWN_COUNT;
 }

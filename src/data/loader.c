@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The background loader: one thread fills the batch after the one in use. Two slots: the caller reads one, the
-// thread writes the other, and a mutex with two conditions hands them over.
+// The background loader: one thread fills the batch after the one in use. Two slots: the caller
+// reads one, the thread writes the other, and a mutex with two conditions hands them over.
 #include "data/readers.h"
 
 #include <pthread.h>
@@ -9,28 +9,32 @@
 struct gm_loader {
     const gm_dataset *data;
     const int32_t *index;
-    int32_t *order;    // of epoch `shuffled`
+    int32_t *order; // of epoch `shuffled`
     int count, batch, steps, shuffled, largest;
     gm_augment augment;
     uint64_t seed;
     int (*resolution)(void *ctx, int epoch, int step);
     void *context;
-    int epoch, step;   // of the next batch to fill; the thread's own once it runs
+    int epoch, step; // of the next batch to fill; the thread's own once it runs
     gm_batch slot[2];
-    int ready, taken;  // batches filled and handed out since creation; at most two are alive
+    int ready, taken; // batches filled and handed out since creation; at most two are alive
     bool stop, threaded, started;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t filled, freed;
 };
 
-gm_status gm_loader_create(const gm_dataset *d, const int32_t *index, int count, int batch, const gm_augment *a,
-                           gm_dtype type, uint64_t seed, int epoch, int step, gm_loader **out, gm_error *err) {
+gm_status gm_loader_create(const gm_dataset *d, const int32_t *index, int count, int batch,
+                           const gm_augment *a, gm_dtype type, uint64_t seed, int epoch, int step,
+                           gm_loader **out, gm_error *err) {
     *out = NULL;
     if (batch < 1 || count < batch || (!index && count > d->images))
-        return gm_fail(err, GM_ERR_RANGE, "%s: batches of %d from %d images: use a batch of 1 to %d", d->name, batch, count,
-                       count);
-    if (epoch < 0 || step < 0) return gm_fail(err, GM_ERR_RANGE, "%s: cannot start at epoch %d, step %d", d->name, epoch, step);
+        return gm_fail(err, GM_ERR_RANGE,
+                       "%s: batches of %d from %d images: use a batch of 1 to %d", d->name, batch,
+                       count, count);
+    if (epoch < 0 || step < 0)
+        return gm_fail(err, GM_ERR_RANGE, "%s: cannot start at epoch %d, step %d", d->name, epoch,
+                       step);
     gm_loader *l = gm_alloc(1, sizeof *l);
     if (!l) return gm_fail(err, GM_ERR_MEMORY, "out of memory for a loader");
     pthread_mutex_init(&l->lock, NULL);
@@ -49,7 +53,8 @@ gm_status gm_loader_create(const gm_dataset *d, const int32_t *index, int count,
     l->largest = gm_max(gm_max(d->height, d->width), a->resolution);
     gm_status status = GM_OK;
     l->order = gm_alloc((size_t)count, sizeof *l->order);
-    if (!l->order) status = gm_fail(err, GM_ERR_MEMORY, "out of memory for the order of %d images", count);
+    if (!l->order)
+        status = gm_fail(err, GM_ERR_MEMORY, "out of memory for the order of %d images", count);
     for (int i = 0; i < 2 && status == GM_OK; i++)
         status = gm_batch_init(&l->slot[i], batch, l->largest, d->channels, type, err);
     if (status != GM_OK) {
@@ -77,8 +82,8 @@ static void fill(gm_loader *l, gm_batch *b) {
         int wish = l->resolution(l->context, l->epoch, l->step);
         a.resolution = gm_min(gm_max(wish, 0), l->largest);
     }
-    gm_batch_fill(l->data, l->index, l->order + (size_t)l->step * (size_t)l->batch, l->batch, &a, l->seed, l->epoch, l->step,
-                  b);
+    gm_batch_fill(l->data, l->index, l->order + (size_t)l->step * (size_t)l->batch, l->batch, &a,
+                  l->seed, l->epoch, l->step, b);
     if (++l->step == l->steps) {
         l->step = 0;
         l->epoch++;
@@ -90,7 +95,8 @@ static void *work(void *self) {
     pthread_mutex_lock(&l->lock);
     for (;;) {
         // The last batch handed out is still being read, so only one more may exist beside it.
-        while (!l->stop && l->ready - gm_max(l->taken - 1, 0) >= 2) pthread_cond_wait(&l->freed, &l->lock);
+        while (!l->stop && l->ready - gm_max(l->taken - 1, 0) >= 2)
+            pthread_cond_wait(&l->freed, &l->lock);
         if (l->stop) break;
         gm_batch *b = &l->slot[l->ready & 1];
         pthread_mutex_unlock(&l->lock);

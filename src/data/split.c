@@ -32,13 +32,15 @@ static int compare_members(const void *a, const void *b) {
 }
 
 // Marks held_out images (or whole groups until there are at least so many).
-static gm_status hold_out(const gm_dataset *d, int held_out, uint64_t seed, uint8_t *held, gm_error *err) {
+static gm_status hold_out(const gm_dataset *d, int held_out, uint64_t seed, uint8_t *held,
+                          gm_error *err) {
     gm_status status = GM_OK;
     size_t images = (size_t)d->images;
     member *members = gm_alloc(images, sizeof *members);
     int32_t *start = gm_alloc(images + 1, sizeof *start), *order = gm_alloc(images, sizeof *order);
     if (!members || !start || !order) {
-        status = gm_fail(err, GM_ERR_MEMORY, "%s: out of memory to split %d images", d->name, d->images);
+        status =
+            gm_fail(err, GM_ERR_MEMORY, "%s: out of memory to split %d images", d->name, d->images);
         goto done;
     }
     for (int i = 0; i < d->images; i++) members[i] = (member){d->group ? d->group[i] : i, i};
@@ -50,7 +52,8 @@ static gm_status hold_out(const gm_dataset *d, int held_out, uint64_t seed, uint
     permute(order, groups, gm_rng_keyed(seed, 0, 0, GM_RNG_SPLIT));
     int taken = 0;
     for (int k = 0; k < groups && taken < held_out; k++)
-        for (int i = start[order[k]]; i < start[order[k] + 1]; i++, taken++) held[members[i].image] = 1;
+        for (int i = start[order[k]]; i < start[order[k] + 1]; i++, taken++)
+            held[members[i].image] = 1;
 done:
     gm_free(members);
     gm_free(start);
@@ -58,19 +61,20 @@ done:
     return status;
 }
 
-gm_status gm_dataset_split(const gm_dataset *d, int held_out, uint64_t seed, int32_t **train, int *train_count,
-                           int32_t **val, int *val_count, gm_error *err) {
+gm_status gm_dataset_split(const gm_dataset *d, int held_out, uint64_t seed, int32_t **train,
+                           int *train_count, int32_t **val, int *val_count, gm_error *err) {
     *train = *val = NULL;
     *train_count = *val_count = 0;
     if (held_out < 0 || held_out >= d->images)
-        return gm_fail(err, GM_ERR_RANGE, "%s: cannot hold out %d of %d images for validation", d->name, held_out,
-                       d->images);
+        return gm_fail(err, GM_ERR_RANGE, "%s: cannot hold out %d of %d images for validation",
+                       d->name, held_out, d->images);
     gm_status status = GM_OK;
     uint8_t *held = gm_alloc((size_t)d->images, 1);
     *train = gm_alloc((size_t)d->images, sizeof **train);
     *val = gm_alloc((size_t)d->images, sizeof **val);
     if (!held || !*train || !*val) {
-        status = gm_fail(err, GM_ERR_MEMORY, "%s: out of memory to split %d images", d->name, d->images);
+        status =
+            gm_fail(err, GM_ERR_MEMORY, "%s: out of memory to split %d images", d->name, d->images);
         goto done;
     }
     status = hold_out(d, held_out, seed, held, err);
@@ -82,8 +86,10 @@ gm_status gm_dataset_split(const gm_dataset *d, int held_out, uint64_t seed, int
             (*train)[(*train_count)++] = i;
     }
     if (*train_count == 0)
-        status = gm_fail(err, GM_ERR_RANGE, "%s: holding out %d images in whole groups leaves none to train on: hold out fewer",
-                         d->name, held_out);
+        status = gm_fail(
+            err, GM_ERR_RANGE,
+            "%s: holding out %d images in whole groups leaves none to train on: hold out fewer",
+            d->name, held_out);
 done:
     gm_free(held);
     if (status != GM_OK) {
@@ -95,8 +101,10 @@ done:
     return status;
 }
 
-void gm_dataset_moments(const gm_dataset *d, const int32_t *index, int count, float *mean, float *std) {
-    // Counting each of the 256 values is exact, so the result does not depend on the order of the images.
+void gm_dataset_moments(const gm_dataset *d, const int32_t *index, int count, float *mean,
+                        float *std) {
+    // Counting each of the 256 values is exact, so the result does not depend on the order of the
+    // images.
     uint64_t seen[4][256];
     memset(seen, 0, sizeof seen);
     size_t pixels = (size_t)d->height * (size_t)d->width, channels = (size_t)d->channels;
@@ -112,7 +120,8 @@ void gm_dataset_moments(const gm_dataset *d, const int32_t *index, int count, fl
             sum += (double)seen[c][v] * v;
             squares += (double)seen[c][v] * v * v;
         }
-        double average = n > 0 ? sum / n : 0, variance = n > 0 ? squares / n - average * average : 0;
+        double average = n > 0 ? sum / n : 0,
+               variance = n > 0 ? squares / n - average * average : 0;
         mean[c] = (float)(average / 255);
         std[c] = (float)(sqrt(variance > 0 ? variance : 0) / 255);
     }
