@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// gamut calibrate: norm statistics for subnets, added to the model file.
+#include "cli.h"
+#include "workbench.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+enum { ALL_LIMIT = 2000, LIST_BYTES = 1 << 20 };
+
+typedef struct choice_list {
+    gm_choice *choice;
+    int count, capacity;
+    bool out_of_memory;
+} choice_list;
+
+static bool add_choice(void *context, const gm_choice *choice) {
+    choice_list *list = context;
+    if (list->count == list->capacity) {
+        size_t old = (size_t)list->capacity, grown = old > 0 ? old * 2 : 64;
+        gm_choice *choices = gm_realloc(list->choice, old, grown, sizeof *choices);
+        if (choices == NULL) {
+            list->out_of_memory = true;
+            return false;
+        }
+        list->choice = choices;
+        list->capacity = (int)grown;
+    }
+    list->choice[list->count++] = *choice;
+    return true;
+}
+
+static gm_status parse_one(const gm_space *space, const char *text, choice_list *list,
+                           gm_error *err) {
+    gm_choice choice;
+    gm_status status = gm_choice_parse(space, text, &choice, err);
+    if (status != GM_OK) return status;
+    choice = gm_choice_canonical(space, choice);
+    for (int i = 0; i < list->count; i++) {
+        if (gm_choice_equal(space, &list->choice[i], &choice)) return GM_OK;
+    }
+    add_choice(list, &choice);
+    return list->out_of_memory ? gm_fail(err, GM_ERR_MEMORY, "out of memory") : GM_OK;
+}
+
+// One choice a line; empty lines and lines that start with # are skipped.
+static gm_status parse_file(const gm_space *space, const char *path, choice_list *list,
+                            gm_error *err) {
+    uint8_t *data = NULL;
+    size_t bytes = 0;
+    gm_error line_error = {0};
+    gm_status status = gm_file_read(path, LIST_BYTES, &data, &bytes, err);
+    int number = 0;
+    char *rest = (char *)data;
+    for (char *line = status == GM_OK ? strsep(&rest, "\n") : NULL; line != NULL;
+         line = strsep(&rest, "\n")) {
+        number++;
+        line[strcspn(line, "\r")] = '\0';
+        line += strspn(line, " \t");
+        if (line[0] == '\0' || line[0] == '#') continue;
+        status = parse_one(space, line, list, &line_error);
+        if (status != GM_OK) {
+            gm_fail(err, status, "%.100s:%d: %.140s", path, number, line_error.text);
+            break;
+        }
+    }
+    gm_free(data);
+    return status;
+}
+
+static gm_status parse_word(const gm_space *space, const char *word, choice_list *list,
+                            gm_error *err) {
+    if (strcmp(word, "all") == 0) {
+        gm_status status = gm_space_enumerate(space, ALL_LIMIT, add_choice, list, err);
+        if (status == GM_ERR_RANGE) {
+            return gm_fail(err, status,
+                           "--choices all: this space has more than %d subnets; name the wanted "
+                           "ones, or give a file of them",
+                           ALL_LIMIT);
+        }
+        return status == GM_OK && list->out_of_memory ? gm_fail(err, GM_ERR_MEMORY, "out of memory")
+                                                      : status;
+    }
+    if (strchr(word, '=') == NULL && gm_path_exists(word))
+        return parse_file(space, word, list, err);
+    return parse_one(space, word, list, err);
+}
+
+typedef struct outcome {
+    int calibrated, entries;
+    long long bytes;
+    double seconds;
+} outcome;
+
+static gm_status calibrate_all(gm__workbench *b, const choice_list *list,
+                               gm_calibrate_settings settings, const char *path, outcome *out,
+                               gm_error *err) {
+    double start = gm_now();
+    gm_augment augment = b->recipe.train.augment;
+    memcpy(augment.mean, b->model->input_mean, sizeof augment.mean);
+    memcpy(augment.std, b->model->input_std, sizeof augment.std);
+    gm_progress *progress = NULL;
+    gm_status status = gm_progress_create("calibrate", (uint64_t)list->count, &progress, err);
+    for (int i = 0; i < list->count && status == GM_OK && !gm_interrupted(); i++) {
+        status = gm_calibrate(b->model, b->walker, b->data, b->train, b->train_count, &augment,
+                              &settings, &list->choice[i], err);
+        if (status == GM_OK) {
+            out->calibrated++;
+            gm_progress_update(progress, (uint64_t)out->calibrated, NULL);
+        }
+    }
+    gm_progress_destroy(progress);
+    // Interrupted: what is calibrated is kept.
+    if (status == GM_OK && out->calibrated > 0) status = gm_model_save(b->model, path, err);
+    struct stat file;
+    out->bytes = stat(path, &file) == 0 ? (long long)file.st_size : 0;
+    out->entries = b->model->entries;
+    out->seconds = gm_now() - start;
+    if (status == GM_OK && out->calibrated < list->count) {
+        status = gm_fail(err, GM_ERR_INTERRUPTED,
+                         "interrupted: %d of %d subnets were calibrated and saved; repeat the "
+                         "command for the rest",
+                         out->calibrated, list->count);
+    }
+    return status;
+}
+
+static int report(const gm__args *args, const outcome *out, const char *path) {
+    // Each subnet has an entry of its own in this version of the model file: none is shared.
+    if (args->json) {
+        return gm__json_print(json_pack("{s:i, s:i, s:i, s:I, s:o}", "entries", out->entries,
+                                        "calibrated", out->calibrated, "shared", 0, "bytes",
+                                        (json_int_t)out->bytes, "seconds",
+                                        gm__json_number(out->seconds)));
+    }
+    char time[GM__TEXT_SHORT], size[GM__TEXT_SHORT];
+    printf("%d subnets calibrated in %s; %s holds %d, %sB\n", out->calibrated,
+           gm__text_time(out->seconds, time), path, out->entries,
+           gm__text_count((double)out->bytes, size));
+    return GM__EXIT_DONE;
+}
+
+static int run(const gm__command *self, int argc, char **argv) {
+    gm__args args;
+    gm_error err = {0};
+    gm__workbench bench = {0};
+    gm__workbench_settings settings = {.held_out = -1, .part = GM_PART_TRAIN};
+    gm_calibrate_settings calibrate = gm_calibrate_settings_default();
+    gm__list words = {0};
+    choice_list choices = {0};
+    const gm__option options[] = {
+        {"choices", "C...", "subnets, 'all', or a file with one choice a line", GM__OPTION_LIST,
+         &words, 0, 0},
+        {"data", "D", "data set by name, or a folder (default: what the model was trained on)",
+         GM__OPTION_TEXT, &settings.data, 0, 0},
+        {"data-dir", "DIR", "folder that holds the data set", GM__OPTION_TEXT, &settings.data_dir,
+         0, 0},
+        {"images", "N", "training images behind the statistics (default 2000)", GM__OPTION_INT,
+         &calibrate.images, 1, 100000000},
+        {"held-out", "N", "validation images (default: as in recipe.yaml beside MODEL)",
+         GM__OPTION_INT, &settings.held_out, 0, 100000000},
+        {"type", "T", "auto, f32 or bf16 (default auto)", GM__OPTION_TEXT, &settings.type, 0, 0},
+        {0},
+    };
+    int status = gm__args_parse(self, options, 1, 1 << 20, argc, argv, &args);
+    if (status == GM__EXIT_NONE && words.count == 0) {
+        status = gm__usage_error(self, "--choices is missing, e.g. --choices max min");
+    }
+    if (status != GM__EXIT_NONE) {
+        gm__list_free(&words);
+        return status;
+    }
+    settings.model = args.positional[0];
+    outcome out = {0};
+    gm_status result = gm__workbench_open(&settings, &bench, &err);
+    const gm_space *space = result == GM_OK ? &bench.model->graph->space : NULL;
+    // Words after MODEL belong to --choices too: `--choices max min`.
+    for (int i = 0; i < words.count && result == GM_OK; i++)
+        result = parse_word(space, words.item[i], &choices, &err);
+    for (int i = 1; i < args.count && result == GM_OK; i++) {
+        result = parse_word(space, args.positional[i], &choices, &err);
+    }
+    if (result == GM_OK) {
+        calibrate.seed = args.seed_given ? args.seed : bench.recipe.train.seed;
+        result = calibrate_all(&bench, &choices, calibrate, settings.model, &out, &err);
+    }
+    status = result == GM_OK ? report(&args, &out, settings.model) : gm__failed(&err);
+    gm_free(choices.choice);
+    gm__workbench_close(&bench);
+    gm__list_free(&words);
+    return status;
+}
+
+const gm__command gm__cmd_calibrate = {
+    .name = "calibrate",
+    .arguments = "MODEL [--data D] --choices FILE|all|C...",
+    .summary = "norm statistics for subnets, into the model file",
+    .detail = "A subnet with batch norm can be run only with statistics of its own. This measures "
+              "them on training\n"
+              "images and adds them to MODEL (written whole, or not at all). 'all' takes every "
+              "subnet of a space of at\n"
+              "most 2,000.",
+    .example =
+        "  gamut calibrate runs/fashion-mnist/model.safetensors --choices max min uniform:d=1\n"
+        "  gamut calibrate model.safetensors --data cifar10 --choices front.txt",
+    .run = run,
+};
