@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernel: the tables, one a level: portable C first, then what each instruction set does better.
+#include "kernel/f32_engine.h"
 #include "kernel/kernel_private.h"
 #include "kernel/vector_fill.h"
 #include <pthread.h>
@@ -16,6 +17,19 @@ static void fill_ref(gm_kernels *t) {
     t->pack_t = gm__pack_t_ref;
 }
 
+static void conv_avx512(gm_dtype type, GM__CONV_ARGS) {
+    if (type == GM_I8) gm__conv_ref(type, g, x, w, e, y, scratch);
+    else gm__f32_conv(&gm__f32_ops_avx512, type, g, x, w, e, y, scratch);
+}
+
+static void conv_dgrad_avx512(gm_dtype type, GM__DGRAD_ARGS) {
+    gm__f32_dgrad(&gm__f32_ops_avx512, type, g, dy, wt, accumulate, dx, scratch);
+}
+
+static void conv_wgrad_avx512(gm_dtype type, GM__WGRAD_ARGS) {
+    gm__f32_wgrad(&gm__f32_ops_avx512, type, g, x, dy, w, dw, c0, c1, p0, p1, scratch);
+}
+
 // Builds every level that the machine has; a level above it is the one below.
 static void build(void) {
     const gm_cpu_level top = gm_cpu_detected();
@@ -25,6 +39,11 @@ static void build(void) {
         *t = tables[level - 1];
         if (level > (int)top) continue;
         t->level = (gm_cpu_level)level;
+        if (level == GM_CPU_AVX512) {
+            t->conv = conv_avx512;
+            t->conv_dgrad = conv_dgrad_avx512;
+            t->conv_wgrad = conv_wgrad_avx512;
+        }
     }
 }
 
@@ -38,7 +57,6 @@ const gm_kernels *gm_kernels_active(void) {
 }
 
 size_t gm_conv_scratch(const gm_conv *g, gm_dtype type) {
-    (void)g;
-    (void)type;
-    return 64;
+    size_t a = gm__f32_conv_scratch(&gm__f32_ops_avx512, g, type), b = gm__f32_wgrad_scratch(g);
+    return a > b ? a : b;
 }

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernel: gradient of the weights in f32 tiles: for each tap an outer product summed over positions.
+//
+// Positions are cut into chunks that depend on the geometry alone; a chunk's sums are added to dw in order, so any
+// cut of inputs and panels over threads gives the same bits. Inside a chunk dy is laid in panels and the inputs in
+// blocks of 16 channels with zeros around the image, so that every tap is a constant offset.
+#include "kernel/f32_engine.h"
+#include <string.h>
+
+enum {
+    CHUNK_MAX = 256,         // positions: a pair of panels of dy is 32 KiB
+    CHUNK_MIN = 64,          // fewer and the additions to dw show
+    CHUNK_BYTES = 1 << 20,   // dy and inputs of a chunk share L2
+};
+
+typedef struct plan {
+    const gm__f32_ops *ops;
+    gm_dtype type;
+    const gm_conv *g;
+    bool gather;             // one tap, or flat: positions are copied one by one, a single run
+    bool flat;
+    int block, lda;          // channels of an input block, elements between positions
+    int images, rows;        // of a chunk: whole images, else output rows of one
+    int positions;           // at most
+    int image_rows, pitch;   // strip of one image or part of it
+} plan;
+
+typedef struct work {
+    float *dy, *x;
+    gm__f32_run *run;
+    int runs, positions;
+} work;
+
+static void make_plan(plan *p, const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, bool flat) {
+    *p = (plan){.ops = ops, .type = type, .g = g, .flat = flat, .gather = flat || g->r * g->s == 1};
+    const int channels = flat ? g->r * g->s * g->c : g->c;
+    const int target = gm_max(CHUNK_MIN, gm_min(CHUNK_MAX, CHUNK_BYTES / 4 / (channels + g->k)));
+    p->block = flat ? channels : GM__PANEL;
+    p->lda = gm_round_up(p->block, GM__PANEL);
+    if (p->gather) {
+        p->positions = target;
+        return;
+    }
+    p->images = target / (g->ho * g->wo);
+    p->rows = p->images ? g->ho : gm_max(1, target / g->wo);
+    p->positions = gm_max(1, p->images) * p->rows * g->wo;
+    p->pitch = (g->wo - 1) * g->stride + g->s;
+    p->image_rows = (p->rows - 1) * g->stride + g->r;
+}
+
+static size_t carve(work *w, const plan *p, void *scratch) {
+    gm__carver v = {scratch, 0};
+    const int strip = p->gather ? p->positions : gm_max(1, p->images) * p->image_rows * p->pitch;
+    *w = (work){0};
+    w->run = gm__carve(&v, (size_t)gm_max(1, p->images) * (size_t)gm_max(1, p->rows) * sizeof(gm__f32_run));
+    w->x = gm__carve(&v, (size_t)strip * (size_t)p->lda * sizeof(float));
+    w->dy = gm__carve(&v, (size_t)p->positions * (size_t)gm__panels_of(p->g->k) * GM__PANEL * sizeof(float));
+    return v.used;
+}
+
+// dy of output positions [first, first + count) in panels [p0,p1): [panel][position][16]
+static void pack_dy(const plan *p, work *w, const void *dy, int first, int count, int p0, int p1) {
+    for (int panel = p0; panel < p1; panel++) {
+        float *out = w->dy + (size_t)(panel - p0) * (size_t)p->positions * GM__PANEL;
+        size_t at = (size_t)first * (size_t)p->g->ldy + (size_t)(panel * GM__PANEL);
+        for (int i = 0; i < count; i++, out += GM__PANEL, at += (size_t)p->g->ldy)
+            gm__f32_copy(p->ops, p->type, dy, at, GM__PANEL, out);
+    }
+    w->positions = count;
+}
+
+// Channels [c, c + count) of input position (iy, ix), zeros outside of the image.
+static void copy_position(const plan *p, const void *x, int image, int iy, int ix, int c, int count, float *out) {
+    const gm_conv *g = p->g;
+    if (iy < 0 || iy >= g->h || ix < 0 || ix >= g->w) memset(out, 0, (size_t)count * sizeof *out);
+    else
+        gm__f32_copy(p->ops, p->type, x,
+                     ((size_t)(image * g->h + iy) * (size_t)g->w + (size_t)ix) * (size_t)g->ldx + (size_t)c, count, out);
+}
+
+static void pack_gather(const plan *p, work *w, const void *x, int first, int c, int count) {
+    const gm_conv *g = p->g;
+    for (int i = 0; i < w->positions; i++) {
+        const int q = first + i, image = q / (g->ho * g->wo), y = q / g->wo % g->ho, column = q % g->wo;
+        float *out = w->x + (size_t)i * (size_t)p->lda;
+        for (int t = 0; t < (p->flat ? g->r * g->s : 1); t++)
+            copy_position(p, x, image, y * g->stride - g->pad + t / g->s, column * g->stride - g->pad + t % g->s, c,
+                          p->flat ? g->c : count, out + t * g->c);
+    }
+    w->run[0] = (gm__f32_run){0, 0, w->positions};
+    w->runs = 1;
+}
+
+// Input rows of output rows [y0,y1) of images [i0,i1), channels [c, c + count), with the taps' zeros around.
+static void pack_strip(const plan *p, work *w, const void *x, int i0, int i1, int y0, int y1, int c, int count) {
+    const gm_conv *g = p->g;
+    const int rows = (y1 - y0 - 1) * g->stride + g->r;
+    w->runs = 0;
+    for (int i = i0; i < i1; i++) {
+        const size_t at = (size_t)(i - i0) * (size_t)(p->image_rows * p->pitch) * GM__PANEL;
+        float *out = w->x + at;
+        for (int y = 0; y < rows; y++)
+            for (int column = 0; column < p->pitch; column++, out += GM__PANEL)
+                copy_position(p, x, i, y0 * g->stride - g->pad + y, column - g->pad, c, count, out);
+        for (int y = 0; y < y1 - y0; y++, w->runs++)
+            w->run[w->runs] = (gm__f32_run){(ptrdiff_t)at + (ptrdiff_t)(y * g->stride * p->pitch) * GM__PANEL,
+                                            (ptrdiff_t)(w->runs * g->wo) * GM__PANEL, g->wo};
+    }
+}
+
+// dw of one packed block of inputs starting at channel c
+static void multiply(const plan *p, const work *w, const gm_panels *panels, float *dw, int c, int count, int p0, int p1) {
+    const gm_conv *g = p->g;
+    const int tiles = (count + p->ops->outer_rows - 1) / p->ops->outer_rows;
+    gm__f32_outer t = {.step_a = p->gather ? p->lda : GM__PANEL * g->stride, .run = w->run, .runs = w->runs,
+                       .panel_stride = (size_t)p->positions * GM__PANEL, .dw_panel_stride = panels->panel_stride};
+    for (int panel = p0; panel < p1; panel += t.panels) {
+        t.panels = gm_min(p->ops->outer_panels, p1 - panel);
+        t.lanes = gm_min(GM__PANEL, g->k - (panel + t.panels - 1) * GM__PANEL);
+        t.b = w->dy + (size_t)(panel - p0) * t.panel_stride;
+        for (int tap = 0; tap < (p->gather ? 1 : g->r * g->s); tap++) {
+            const size_t to = (size_t)panel * panels->panel_stride + (size_t)(c * GM__PANEL) +
+                              (p->flat ? 0 : gm__tap_offset(panels, g, tap / g->s, tap % g->s));
+            const float *a = w->x + (size_t)(tap / g->s * p->pitch + tap % g->s) * GM__PANEL;
+            for (int i = 0, done = 0; i < tiles; i++, done += t.rows) {
+                t.rows = (count - done + tiles - i - 1) / (tiles - i);
+                t.a = a + done;
+                t.dw = dw + to + (size_t)(done * GM__PANEL);
+                p->ops->outer(&t);
+            }
+        }
+    }
+}
+
+void gm__f32_wgrad(const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, const void *x, const void *dy,
+                   const gm_panels *panels, float *dw, int c0, int c1, int p0, int p1, void *scratch) {
+    plan p;
+    work w;
+    make_plan(&p, ops, type, g, panels->flat != 0);
+    carve(&w, &p, scratch);
+    if (p.flat) c1 = p.block;
+    if (p.gather) {
+        for (int q = 0, all = g->n * g->ho * g->wo; q < all; q += p.positions) {
+            pack_dy(&p, &w, dy, q, gm_min(p.positions, all - q), p0, p1);
+            for (int c = c0; c < c1; c += p.block) {
+                const int count = gm_min(p.block, c1 - c);
+                pack_gather(&p, &w, x, q, c, count);
+                multiply(&p, &w, panels, dw, c, count, p0, p1);
+            }
+        }
+        return;
+    }
+    const int images = gm_max(1, p.images);
+    for (int i = 0; i < g->n; i += images)
+        for (int y = 0; y < g->ho; y += p.rows) {
+            const int i1 = gm_min(g->n, i + images), y1 = gm_min(g->ho, y + p.rows);
+            pack_dy(&p, &w, dy, (i * g->ho + y) * g->wo, (i1 - i) * (y1 - y) * g->wo, p0, p1);
+            for (int c = c0; c < c1; c += p.block) {
+                const int count = gm_min(p.block, c1 - c);
+                pack_strip(&p, &w, x, i, i1, y, y1, c, count);
+                multiply(&p, &w, panels, dw, c, count, p0, p1);
+            }
+        }
+}
+
+size_t gm__f32_wgrad_scratch(const gm_conv *g) {
+    plan p;
+    work w;
+    size_t most = 0;
+    for (int flat = 0; flat < 2; flat++) {
+        make_plan(&p, NULL, GM_F32, g, flat);
+        const size_t bytes = carve(&w, &p, NULL);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
