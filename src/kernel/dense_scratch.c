@@ -8,6 +8,8 @@ enum {
     STRIP_BYTES = 512 << 10, // a quarter of L2: the strip is read once per pair of panels
     SPAN_MAX = 4096,         // positions of a block
     SPAN_SPILL = 1024,       // the same when accumulators wait in scratch: 128 KiB of them
+    WGRAD_SPAN = 4096,
+    WGRAD_BYTES = 1 << 20,
 };
 
 static int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
@@ -22,16 +24,16 @@ static int phase_of(gm__grid *g, int fy, int fx) {
     return g->phases++;
 }
 
-static void plan_direct(gm__grid *g) {
+static void plan_direct(gm__grid *g, int span) {
     g->stride = g->row;
     int rows = (int)(STRIP_BYTES / ((size_t)g->chunks * GM__CHUNK)) / 32 * 32;
-    g->block_rows = gm_max(32, gm_min(rows, g->spill ? SPAN_SPILL : SPAN_MAX));
+    g->block_rows = gm_max(32, gm_min(rows, span));
     g->tiles_max = g->block_rows / GM__TILE;
 }
 
 // Columns: a strip row holds the input columns that taps reach, then enough zeros for the right edge and for the
 // left edge of the next row. Rows of neighbouring images share their zeros in the same way.
-static void plan_strip(gm__grid *g) {
+static void plan_strip(gm__grid *g, int span) {
     int min_y = 0, min_x = 0, max_y = 0, max_x = 0;
     for (int t = 0; t < g->taps; t++) {
         gm__tap *tap = &g->tap[t];
@@ -60,13 +62,13 @@ static void plan_strip(gm__grid *g) {
     if (g->stride % 1024 == 0) g->stride += GM__CHUNK; // spreads the 16 rows of a tile over the sets of L1
 
     size_t row_bytes = g->stride * (size_t)(g->pitch * gm_max(1, g->phases));
-    int span = g->spill ? SPAN_SPILL : SPAN_MAX;
     int rows_max = gm_max(1, gm_min(span / g->pitch, (int)(STRIP_BYTES / row_bytes)));
     g->block_images = rows_max / g->image_rows;
     g->block_rows = gm_min(g->gh, gm_max(1, rows_max - g->top - g->below));
     int rows = g->block_images ? g->block_images * g->image_rows : g->block_rows + g->below;
-    size_t positions = (size_t)(rows + g->top) * (size_t)g->pitch + (size_t)g->left + 2 * GM__TILE;
-    g->phase_bytes = positions * g->stride;
+    int used = (rows + g->top) * g->pitch + g->left;
+    g->positions = gm_round_up(used + 2 * GM__TILE, 2 * GM__TILE); // a tile may begin at the last one
+    g->phase_bytes = (size_t)g->positions * g->stride;
     g->tiles_max = rows * g->pitch / GM__TILE + 2;
 }
 
@@ -78,29 +80,32 @@ static void plan_flat(gm__grid *g, const gm_conv *c, int bytes) {
     g->stride = (size_t)g->chunks * GM__CHUNK;
     int rows = (int)((STRIP_BYTES / 4) / (g->stride * (size_t)c->wo));
     g->block_rows = gm_min(c->ho, gm_max(1, gm_min(rows, SPAN_SPILL / c->wo)));
-    size_t positions = (size_t)(g->block_rows * c->wo) + 2 * GM__TILE;
-    g->phase_bytes = positions * g->stride;
+    g->positions = gm_round_up(g->block_rows * c->wo, 2 * GM__TILE);
+    g->phase_bytes = (size_t)g->positions * g->stride;
     g->tiles_max = g->block_rows * c->wo / GM__TILE + 2;
 }
 
-static void plan(gm__grid *g) {
+static void plan(gm__grid *g, int span) {
     g->phases = 0;
-    g->spill = g->taps * g->chunks > GM__STEPS_GROUP;
     g->direct = g->taps == 1 && g->step == 1 && g->tap[0].oy == 0 && g->tap[0].ox == 0 && g->gh == g->ih &&
                 g->gw == g->iw && g->mul == 1 && g->gh == g->oh && g->gw == g->ow;
-    if (g->direct) plan_direct(g);
-    else plan_strip(g);
+    if (g->direct) plan_direct(g, span);
+    else plan_strip(g, span);
 }
 
-void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
+static void plan_multiply(gm__grid *g) {
+    g->spill = g->taps * g->chunks > GM__STEPS_GROUP;
+    plan(g, g->spill ? SPAN_SPILL : SPAN_MAX);
+}
+
+// The grid of a forward convolution, not planned yet.
+static void grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
     int per_chunk = GM__CHUNK / bytes;
     *g = (gm__grid){.n = c->n, .gh = c->ho, .gw = c->wo, .ih = c->h, .iw = c->w, .step = c->stride,
                     .row = (size_t)(c->ldx * bytes), .oh = c->ho, .ow = c->wo, .mul = 1, .flat = w->flat != 0};
     if (g->flat) {
         g->taps = 1;
         g->chunks = (c->r * c->s * c->c + per_chunk - 1) / per_chunk;
-        g->spill = g->chunks > GM__STEPS_GROUP;
-        plan_flat(g, c, bytes);
         return;
     }
     g->chunks = (c->c + per_chunk - 1) / per_chunk;
@@ -108,7 +113,16 @@ void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int byt
     for (int i = 0; i < c->r; i++)
         for (int j = 0; j < c->s; j++)
             g->tap[g->taps++] = (gm__tap){.oy = i - c->pad, .ox = j - c->pad, .weight = (top + i) * w->s + left + j};
-    plan(g);
+}
+
+void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
+    grid_forward(g, c, w, bytes);
+    if (!g->flat) {
+        plan_multiply(g);
+        return;
+    }
+    g->spill = g->chunks > GM__STEPS_GROUP;
+    plan_flat(g, c, bytes);
 }
 
 bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, int px, int bytes) {
@@ -127,7 +141,7 @@ bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, 
                                           .weight = (top + i) * wt->s + left + j};
         }
     }
-    plan(g);
+    plan_multiply(g);
     return true;
 }
 
@@ -172,7 +186,7 @@ void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int byte
     }
 }
 
-void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1) {
+void gm__work_tiles(gm__work *w, const gm__grid *g, int width, int i0, int i1, int y0, int y1) {
     int cover = -1; // positions before it belong to tiles already made
     gm__tiles *t = w->tile - 1;
     int start = 0;
@@ -183,7 +197,7 @@ void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int 
             for (int x = 0; x < g->gw;) {
                 if (q + x >= cover) {
                     start = q + x;
-                    cover = start + GM__TILE;
+                    cover = start + width;
                     t++;
                     *t = (gm__tiles){.a = (ptrdiff_t)start * (ptrdiff_t)g->stride};
                 }
@@ -209,6 +223,39 @@ void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int b
     }
 }
 
+void gm__work_groups(gm__work *w, int first, int count) {
+    w->tiles = 0;
+    for (int q = 0; q < count; q += 32) {
+        gm__tiles *t = &w->tile[w->tiles++];
+        t->a = (ptrdiff_t)q * 2;
+        t->runs = 1;
+        t->run[0] = (gm__run){0, gm_min(32, count - q), first + q};
+    }
+}
+
+void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w) {
+    gm__grid *g = &p->grid;
+    grid_forward(g, c, w, 2);
+    // x in both forms and dy of a block stay in L2; independent of the part that a caller computes
+    int row = g->chunks * GM__CHUNK * 2 + gm_round_up(c->k, 32) * 2;
+    int span = gm_max(512, gm_min(WGRAD_SPAN, WGRAD_BYTES / row / 32 * 32));
+    if (g->flat) plan_flat(g, c, 2);
+    else plan(g, span);
+    p->rows = g->flat ? c->r * c->s * c->c : c->c;
+    int positions = g->direct ? g->block_rows : g->positions * gm_max(1, g->phases);
+    p->row = ((size_t)positions * 2) | 64; // an odd number of lines: tile rows spread over L1
+    p->groups_max = (g->tiles_max + 1) / 2 + 1;
+}
+
+size_t gm__wgrad_carve(gm__wgrad *p, int panels, void *scratch) {
+    size_t used = gm__work_carve(&p->work, &p->grid, 32, scratch);
+    size_t rest = (size_t)(2 * GM__TILE) * p->grid.row;
+    p->rest = carve(scratch, &used, p->grid.direct ? rest : 0);
+    p->xt = carve(scratch, &used, (size_t)(p->grid.chunks * 32) * p->row + 64);
+    p->dy = carve(scratch, &used, (size_t)(panels * p->groups_max) * 1024);
+    return used;
+}
+
 // Enough for a kernel stored larger than the active one, folded (flat) or not: only sizes of g matter.
 static size_t dense_scratch(const gm_conv *c, int bytes) {
     gm__grid g;
@@ -230,6 +277,12 @@ static size_t dense_scratch(const gm_conv *c, int bytes) {
             size_t need = gm__work_carve(&w, &g, c->c, NULL);
             most = need > most ? need : most;
         }
+    gm__wgrad wg;
+    for (p.flat = 0; p.flat <= (c->c <= 4); p.flat++) {
+        gm__wgrad_plan(&wg, c, &p);
+        size_t need = gm__wgrad_carve(&wg, (c->k + 15) / 16, NULL);
+        most = need > most ? need : most;
+    }
     return most;
 }
 

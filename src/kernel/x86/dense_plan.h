@@ -50,21 +50,22 @@ typedef struct gm__grid {
     int block_images;   // images of a block when whole images fit ...
     int block_rows;     // ... else grid rows of one image; direct: positions of a block
     size_t stride;      // bytes between strip positions
-    size_t phase_bytes; // of a strip phase
+    int positions;      // of a strip phase, a multiple of 32
+    size_t phase_bytes; // the same in bytes
     int tiles_max;      // of a block
     // flat only: the taps of one row are `flat_row` bytes, consecutive in a compacted input row
     int flat_r;
     size_t flat_pixel, flat_row, flat_pitch;
 } gm__grid;
 
-// 16 positions: where they start in the strip, and the runs of them that are real outputs.
+// 16 positions (32 for the gradient of the weights): where they start in the strip, and the runs of them that are real outputs.
 typedef struct gm__run {
     int src, count, dst; // dst: output position; the next ones follow at `mul`
 } gm__run;
 typedef struct gm__tiles {
     ptrdiff_t a; // bytes from the block's first position
     int runs;
-    gm__run run[GM__TILE];
+    gm__run run[2 * GM__TILE];
 } gm__tiles;
 
 // One step of the reduction: a chunk of inputs of one tap. Byte offsets.
@@ -95,19 +96,28 @@ bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, 
 size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch);
 // The steps of the reduction: taps in order, chunks ascending.
 void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes);
-// Tiles of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
-void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1);
+// Tiles of `width` positions of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
+void gm__work_tiles(gm__work *w, const gm__grid *g, int width, int i0, int i1, int y0, int y1);
 // Tiles over `count` consecutive positions, input and output alike; the first writes output position `first`.
 // `before`: positions ahead of the block that may be read.
 void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before);
 
-// --- gradient of the weights: positions are the reduction, in groups of 32 (see dense_wgrad.h)
+// Groups of 32 consecutive positions for the gradient of the weights; the first is dy's position `first`.
+void gm__work_groups(gm__work *w, int first, int count);
+
+// --- gradient of the weights: positions are the reduction, 32 to a step
 typedef struct gm__wgrad {
     gm__grid grid;
-    int chunk_max;   // groups of 32 positions in a block
-    int span;        // strip positions, i.e. the row length of the transposed strip
-    size_t bytes;    // scratch
+    gm__work work;  // tiles are groups of 32 positions
+    int rows;       // rows of a panel tap that have a gradient: inputs, or all taps of all inputs when flat
+    size_t row;     // bytes of a channel in xt
+    int groups_max; // of a block
+    char *xt;       // x transposed: [channels][positions of the strip], bf16
+    char *dy;       // dy in pairs of positions: [panels][groups][16][16][2]
+    char *rest;     // the last positions of a direct x, filled up with zeros
 } gm__wgrad;
+void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w);
+size_t gm__wgrad_carve(gm__wgrad *p, int panels, void *scratch);
 
 size_t gm__conv_scratch_bf16(const gm_conv *g);
 size_t gm__conv_scratch_i8(const gm_conv *g);

@@ -104,7 +104,7 @@ static inline void zero_tail(char *y, size_t from, size_t end) {
 // Any epilogue; one panel of a row at a time.
 static void store_row_any(const gm__out *o, int dst, const float *c, int n0, bool integer) {
     int left = o->k - n0;
-    __mmask16 live = left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << gm_max(0, left)) - 1u);
+    __mmask16 live = (__mmask16)(left >= 16 ? 0xffffu : (1u << gm_max(0, left)) - 1u);
     size_t size = gm_dtype_size(o->type);
     char *y = o->y + (size_t)dst * o->ldy + (size_t)n0 * size;
     __m512 v = _mm512_fmadd_ps(acc_load_16(c, integer), _mm512_load_ps(o->scale + n0),
