@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// The training state: state.safetensors beside the model while a run is unfinished. What is saved is the last good state
+// that the guard keeps in memory: it is taken at steps that depend on the settings only, so a run that resumes from it
+// repeats a few steps and then has the same bits as one that was never disturbed, rollbacks included.
+#include "train/run.h"
+
+#include <gamut/tensor.h>
+
+#include <string.h>
+
+enum { MARKS = 20, VERSION = 1 };
+
+void gm__state_path(const char *dir, char *path, size_t size) { snprintf(path, size, "%s/state.safetensors", dir); }
+
+static int64_t from_double(double v) {
+    int64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static double to_double(int64_t bits) {
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static void pack(const gm__marks *m, uint64_t steps, int64_t *to) {
+    const gm__guard *g = &m->guard;
+    int64_t list[MARKS] = {VERSION, (int64_t)steps, (int64_t)m->step, (int64_t)m->updates, (int64_t)m->ema_updates,
+                           (int64_t)m->macs, m->phase, g->count, g->next, g->rollbacks, g->strikes, g->calm,
+                           from_double((double)g->damp), from_double(m->loss_sum), from_double(m->accuracy_sum),
+                           (int64_t)m->sums, from_double(m->loss_mean), from_double(m->accuracy_mean),
+                           from_double(m->seconds), (int64_t)m->log_bytes};
+    memcpy(to, list, sizeof list);
+}
+
+static void unpack(const int64_t *from, const float *history, gm__marks *m) {
+    *m = (gm__marks){.step = (uint64_t)from[2], .updates = (uint64_t)from[3], .ema_updates = (uint64_t)from[4],
+                     .macs = (uint64_t)from[5], .phase = (int32_t)from[6], .loss_sum = to_double(from[13]),
+                     .accuracy_sum = to_double(from[14]), .sums = (uint64_t)from[15], .loss_mean = to_double(from[16]),
+                     .accuracy_mean = to_double(from[17]), .seconds = to_double(from[18]),
+                     .log_bytes = (uint64_t)from[19]};
+    m->guard = (gm__guard){.count = (int32_t)from[7], .next = (int32_t)from[8], .rollbacks = (int32_t)from[9],
+                           .strikes = (int32_t)from[10], .calm = (int32_t)from[11], .damp = (float)to_double(from[12])};
+    memcpy(m->guard.history, history, sizeof m->guard.history);
+}
+
+gm_status gm__state_save(const gm__run *r, gm_error *err) {
+    char path[1024], text[4096];
+    int64_t marks[MARKS];
+    const gm__weights *w = &r->good;
+    const struct {
+        const char *name;
+        const float *data;
+    } part[] = {{"params", w->params}, {"momentum", w->m}, {"second_moment", w->v}, {"average", w->ema},
+                {"teacher", r->marks_good.phase > 0 ? r->teacher : NULL}};
+    uint64_t floats = r->model->graph->floats, count = MARKS, window = GM__GUARD_WINDOW;
+    gm_tensor_writer *writer = NULL;
+    gm__state_path(r->dir, path, sizeof path);
+    pack(&r->marks_good, r->context.steps, marks);
+    gm_status status = gm__settings_text(r->settings, r->type, text, sizeof text, err);
+    if (status == GM_OK) status = gm_tensor_writer_create(&writer, err);
+    if (status != GM_OK) return status;
+    status = gm_tensor_writer_meta(writer, "format", "gamut training state", err);
+    if (status == GM_OK) status = gm_tensor_writer_meta(writer, "settings", text, err);
+    if (status == GM_OK) status = gm_tensor_writer_add(writer, "marks", GM_I64, 1, &count, marks, err);
+    if (status == GM_OK)
+        status = gm_tensor_writer_add(writer, "losses", GM_F32, 1, &window, r->marks_good.guard.history, err);
+    for (size_t i = 0; i < sizeof part / sizeof *part && status == GM_OK; i++)
+        if (part[i].data) status = gm_tensor_writer_add(writer, part[i].name, GM_F32, 1, &floats, part[i].data, err);
+    if (status != GM_OK) {
+        gm_tensor_writer_destroy(writer);
+        return status;
+    }
+    return gm_tensor_writer_commit(writer, path, err);
+}
+
+// A tensor of exactly this type and length.
+static const void *need(const gm_tensor_file *f, const char *path, const char *name, gm_dtype type, uint64_t count,
+                        gm_error *err) {
+    const gm_tensor_info *t = gm_tensor_find(f, name);
+    if (t && t->type == type && t->rank == 1 && t->dims[0] == count) return t->data;
+    gm_fail(err, GM_ERR_FORMAT, "%.120s: '%s' is missing or not %llu elements of type %s: not a state of this run; "
+            "remove it to start again", path, name, (unsigned long long)count, gm_dtype_name(type));
+    return NULL;
+}
+
+// The first line in which the settings differ.
+static gm_status differs(const char *path, const char *saved, const char *wanted, gm_error *err) {
+    while (*saved && *wanted) {
+        size_t a = strcspn(saved, "\n"), b = strcspn(wanted, "\n");
+        if (a != b || memcmp(saved, wanted, a) != 0)
+            return gm_fail(err, GM_ERR_ARGUMENT, "%.80s was written with %.*s, now it is %.*s: resume with the same "
+                           "settings, or train in another folder", path, (int)gm_min((int)a, 50), saved,
+                           (int)gm_min((int)b, 50), wanted);
+        saved += a + (saved[a] == '\n');
+        wanted += b + (wanted[b] == '\n');
+    }
+    return gm_fail(err, GM_ERR_ARGUMENT, "%.80s was written by another version of the settings: train in another folder",
+                   path);
+}
+
+static gm_status read_state(gm__run *r, const gm_tensor_file *f, const char *path, gm_error *err) {
+    char text[4096];
+    const char *saved = gm_tensor_meta(f, "settings");
+    uint64_t floats = r->model->graph->floats;
+    gm_status status = gm__settings_text(r->settings, r->type, text, sizeof text, err);
+    if (status != GM_OK) return status;
+    if (!saved) return gm_fail(err, GM_ERR_FORMAT, "%.160s is not a training state", path);
+    if (strcmp(saved, text) != 0) return differs(path, saved, text, err);
+    const void *data = need(f, path, "marks", GM_I64, MARKS, err);
+    const void *history = data ? need(f, path, "losses", GM_F32, GM__GUARD_WINDOW, err) : NULL;
+    if (!history) return GM_ERR_FORMAT;
+    int64_t marks[MARKS];
+    float losses[GM__GUARD_WINDOW];
+    memcpy(marks, data, sizeof marks);
+    memcpy(losses, history, sizeof losses);
+    if (marks[0] != VERSION || marks[1] != (int64_t)r->context.steps || marks[2] < 0 || marks[2] > marks[1] ||
+        marks[6] < 0 || marks[6] >= r->context.phases || marks[7] < 0 || marks[7] > GM__GUARD_WINDOW || marks[8] < 0 ||
+        marks[8] >= GM__GUARD_WINDOW)
+        return gm_fail(err, GM_ERR_FORMAT, "%.120s does not belong to this run (step %lld of %lld, here of %llu)", path,
+                       (long long)marks[2], (long long)marks[1], (unsigned long long)r->context.steps);
+    unpack(marks, losses, &r->marks_good);
+    struct {
+        const char *name;
+        float *to;
+    } part[] = {{"params", r->good.params}, {"momentum", r->good.m}, {"second_moment", r->good.v},
+                {"average", r->good.ema}};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        if (!part[i].to) continue;
+        if (!(data = need(f, path, part[i].name, GM_F32, floats, err))) return GM_ERR_FORMAT;
+        memcpy(part[i].to, data, floats * sizeof(float));
+    }
+    if (gm_tensor_find(f, "teacher")) {
+        if (!(data = need(f, path, "teacher", GM_F32, floats, err))) return GM_ERR_FORMAT;
+        if ((status = gm__teacher_take(r, data, err)) != GM_OK) return status;
+    }
+    r->marks = r->marks_good;
+    gm__weights_copy(&r->live, &r->good, floats);
+    return GM_OK;
+}
+
+gm_status gm__state_load(gm__run *r, gm_error *err) {
+    char path[1024];
+    gm_tensor_file *file = NULL;
+    gm__state_path(r->dir, path, sizeof path);
+    if (!gm_path_exists(path)) return gm_fail(err, GM_ERR_NOT_FOUND, "%.200s does not exist", path);
+    gm_status status = gm_tensor_file_read(path, &file, err);
+    if (status == GM_OK) status = read_state(r, file, path, err);
+    gm_tensor_file_destroy(file);
+    return status;
+}
