@@ -12,3 +12,21 @@ void gm__vector_fill_ref(gm_kernels *table) {
     gm__attention_fill_ref(table);
     gm__optimizer_fill_ref(table);
 }
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+void gm__vector_fill_avx2(gm_kernels *table) {
+    gm__depthwise_fill_avx2(table);
+    gm__act_fill_avx2(table);
+    gm__norm_fill_avx2(table);
+    gm__optimizer_fill_avx2(table);
+}
+
+void gm__vector_fill_avx512(gm_kernels *table) {
+    gm__depthwise_fill_avx512(table);
+    gm__act_fill_avx512(table);
+    gm__norm_fill_avx512(table);
+    gm__optimizer_fill_avx512(table);
+}
+
+#endif

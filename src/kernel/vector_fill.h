@@ -21,4 +21,14 @@ void gm__transformer_fill_ref(gm_kernels *table);
 void gm__attention_fill_ref(gm_kernels *table);
 void gm__optimizer_fill_ref(gm_kernels *table);
 
+// Vector levels (x86/*_vec.h).
+void gm__depthwise_fill_avx2(gm_kernels *table);
+void gm__act_fill_avx2(gm_kernels *table);
+void gm__norm_fill_avx2(gm_kernels *table);
+void gm__optimizer_fill_avx2(gm_kernels *table);
+void gm__depthwise_fill_avx512(gm_kernels *table);
+void gm__act_fill_avx512(gm_kernels *table);
+void gm__norm_fill_avx512(gm_kernels *table);
+void gm__optimizer_fill_avx512(gm_kernels *table);
+
 #endif
