@@ -43,6 +43,13 @@ typedef struct gm_param {
     size_t offset, count; // in floats, into the contiguous buffer (count includes padding)
 } gm_param;
 
+// Between the stored layout and rows as PyTorch orders them (gm_param_elements floats); gm_param_index: where element e
+// of the rows is stored. Import writes padding zero.
+GM_API size_t gm_param_elements(const gm_param *p);
+GM_API size_t gm_param_index(const gm_param *p, size_t e);
+GM_API void gm_param_export(const gm_param *p, const float *stored, float *rows);
+GM_API void gm_param_import(const gm_param *p, const float *rows, float *stored);
+
 typedef struct gm_op gm_op;
 
 enum { GM_MAX_INPUTS = 3, GM_MAX_NODE_PARAMS = 6 };

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// graph: parameters between their stored layout and plain rows, for files and for drawing initial values.
+#include <string.h>
+
+#include "graph/graph_private.h"
+
+size_t gm_param_elements(const gm_param *p) {
+    size_t count = 1;
+    for (int d = 0; d < p->rank; d++) count *= (size_t)p->dims[d];
+    return count;
+}
+
+size_t gm_param_index(const gm_param *p, size_t element) {
+    if (p->layout == GM_LAYOUT_PLAIN) return element;
+    size_t taps = (size_t)(p->dims[2] * p->dims[3]);
+    int tap = (int)(element % taps), i = (int)(element / taps % (size_t)p->dims[1]),
+        o = (int)(element / taps / (size_t)p->dims[1]);
+    if (p->layout == GM_LAYOUT_TAPS) return (size_t)tap * (size_t)gm_round_up(p->dims[0], 16) + (size_t)o;
+    gm_panels panels;
+    gm_panels_layout(&panels, GM_F32, p->dims[0], p->dims[1], p->dims[2], p->dims[3], p->flat);
+    return gm_panels_index(&panels, o, i, tap);
+}
+
+void gm_param_export(const gm_param *p, const float *stored, float *rows) {
+    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) rows[e] = stored[gm_param_index(p, e)];
+}
+
+void gm_param_import(const gm_param *p, const float *rows, float *stored) {
+    memset(stored, 0, p->count * sizeof *stored);
+    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) stored[gm_param_index(p, e)] = rows[e];
+}

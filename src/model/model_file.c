@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+// model: the model file (docs/format-model.md): safetensors with the preset, its settings and the norm statistics. The
+// network is rebuilt from validated settings; then the file's tensors must match it exactly.
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <gamut/tensor.h>
+
+#include "model/family.h"
+
+#define FORMAT "gamut-model"
+#define VERSION "1"
+static const char norms_choice[] = "norms.choice", norms_mean[] = "norms.mean", norms_var[] = "norms.var";
+
+// ---------------------------------------------------------------------------------------------
+// What the file says about the space, to be compared when it is read: a preset may change between versions.
+static char *space_text(const gm_space *space) {
+    enum { KNOB_BYTES = 24 + GM_MAX_VALUES * 18 + 16 };
+    size_t size = (size_t)space->knobs * KNOB_BYTES + 1, used = 0;
+    char *text = gm_alloc(size, 1);
+    for (int k = 0; text && k < space->knobs; k++) {
+        const gm_knob *knob = &space->knob[k];
+        used += (size_t)snprintf(text + used, size - used, "%s%s=", k ? " " : "", knob->name);
+        for (int v = 0; v < knob->count; v++)
+            used += (size_t)snprintf(text + used, size - used, "%s%.9g", v ? "," : "", knob->values[v]);
+        if (knob->gate_knob >= 0)
+            used += (size_t)snprintf(text + used, size - used, "@%s>=%d", space->knob[knob->gate_knob].name,
+                                     knob->gate_min);
+    }
+    return text;
+}
+
+// One row a setting: key, place, kind, so that writing and reading cannot differ.
+typedef struct setting {
+    const char *key;
+    size_t offset;
+    enum { WHOLE, REAL, REAL32, FLAG } kind;
+} setting;
+static const setting settings_rows[] = {
+    {"classes", offsetof(gm_model_settings, classes), WHOLE},
+    {"channels", offsetof(gm_model_settings, channels), WHOLE},
+    {"resolution", offsetof(gm_model_settings, resolution), WHOLE},
+    {"width", offsetof(gm_model_settings, width), REAL},
+    {"transform", offsetof(gm_model_settings, transform), FLAG},
+    {"single_resolution", offsetof(gm_model_settings, single_resolution), FLAG},
+    {"kernel_fixed", offsetof(gm_model_settings, kernel_fixed), WHOLE},
+    {"dropout", offsetof(gm_model_settings, dropout), REAL32},
+    {"zero_gamma", offsetof(gm_model_settings, zero_gamma), FLAG},
+};
+enum { SETTINGS = sizeof settings_rows / sizeof settings_rows[0] };
+
+static double setting_get(const gm_model_settings *s, const setting *row) {
+    const char *place = (const char *)s + row->offset;
+    switch (row->kind) {
+    case WHOLE: return *(const int *)(const void *)place;
+    case REAL: return *(const double *)(const void *)place;
+    case REAL32: return (double)*(const float *)(const void *)place;
+    case FLAG: return *(const bool *)(const void *)place ? 1 : 0;
+    }
+    return 0;
+}
+
+static void setting_put(gm_model_settings *s, const setting *row, double v) {
+    char *place = (char *)s + row->offset;
+    switch (row->kind) {
+    case WHOLE: *(int *)(void *)place = (int)v; break;
+    case REAL: *(double *)(void *)place = v; break;
+    case REAL32: *(float *)(void *)place = (float)v; break;
+    case FLAG: *(bool *)(void *)place = v != 0; break;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Writing
+static gm_status put_number(gm_tensor_writer *w, const char *key, double v, gm_error *err) {
+    char text[32];
+    snprintf(text, sizeof text, "%.17g", v);
+    return gm_tensor_writer_meta(w, key, text, err);
+}
+
+static gm_status put_metadata(gm_tensor_writer *w, const gm_model *m, gm_error *err) {
+    gm_status status = gm_tensor_writer_meta(w, "format", FORMAT, err);
+    if (!status) status = gm_tensor_writer_meta(w, "version", VERSION, err);
+    if (!status) status = gm_tensor_writer_meta(w, "preset", m->preset, err);
+    for (int i = 0; i < SETTINGS && !status; i++)
+        status = put_number(w, settings_rows[i].key, setting_get(&m->settings, &settings_rows[i]), err);
+    for (int c = 0; c < m->graph->input_channels && !status; c++) {
+        char key[24];
+        snprintf(key, sizeof key, "input_mean.%d", c);
+        status = put_number(w, key, (double)m->input_mean[c], err);
+        snprintf(key, sizeof key, "input_std.%d", c);
+        if (!status) status = put_number(w, key, (double)m->input_std[c], err);
+    }
+    if (!status) status = gm_tensor_writer_meta(w, "data", m->data, err);
+    if (status) return status;
+    char *space = space_text(&m->graph->space);
+    if (!space) return gm_fail(err, GM_ERR_MEMORY, "no memory to describe the space of %s", m->preset);
+    status = gm_tensor_writer_meta(w, "space", space, err);
+    gm_free(space);
+    return status;
+}
+
+static int by_choice(const void *a, const void *b) {
+    return memcmp((*(const gm_norm_entry *const *)a)->choice.index, (*(const gm_norm_entry *const *)b)->choice.index,
+                  GM_MAX_KNOBS);
+}
+
+// Copies that must live until the file is committed.
+typedef struct parts {
+    float *rows, *mean, *var;
+    uint8_t *choice;
+    const gm_norm_entry **sorted;
+} parts;
+
+static void parts_fini(parts *p) {
+    gm_free(p->rows);
+    gm_free(p->mean);
+    gm_free(p->var);
+    gm_free(p->choice);
+    gm_free(p->sorted);
+}
+
+// What could not be read back is not written.
+static gm_status check_finite(const float *v, size_t count, const char *name, gm_error *err) {
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(v[i]))
+            return gm_fail(err, GM_ERR_NUMERIC, "model not written: element %zu of %s is %g (training diverged?)", i, name,
+                           (double)v[i]);
+    return GM_OK;
+}
+
+static gm_status add_params(gm_tensor_writer *w, const gm_model *m, parts *p, gm_error *err) {
+    const gm_graph *g = m->graph;
+    p->rows = gm_alloc(g->floats, sizeof *p->rows);
+    if (!p->rows) return gm_fail(err, GM_ERR_MEMORY, "no memory to write %zu parameters", g->floats);
+    float *rows = p->rows;
+    gm_status status = GM_OK;
+    for (int i = 0; i < g->params && !status; i++) {
+        const gm_param *param = &g->param[i];
+        uint64_t dims[4];
+        for (int d = 0; d < 4; d++) dims[d] = (uint64_t)param->dims[d];
+        gm_param_export(param, m->params + param->offset, rows);
+        status = check_finite(rows, gm_param_elements(param), param->name, err);
+        if (!status) status = gm_tensor_writer_add(w, param->name, GM_F32, param->rank, dims, rows, err);
+        rows += gm_param_elements(param);
+    }
+    return status;
+}
+
+static gm_status add_norms(gm_tensor_writer *w, const gm_model *m, parts *p, gm_error *err) {
+    size_t n = (size_t)m->entries, floats = m->graph->norm_floats, knobs = (size_t)m->graph->space.knobs, all;
+    if (n == 0) return GM_OK;
+    p->sorted = gm_alloc(n, sizeof *p->sorted);
+    p->choice = gm_alloc(n, knobs);
+    p->mean = gm_mul_size(n, floats, &all) ? gm_alloc(all, sizeof *p->mean) : NULL;
+    p->var = p->mean ? gm_alloc(all, sizeof *p->var) : NULL;
+    if (!p->sorted || !p->choice || !p->mean || !p->var)
+        return gm_fail(err, GM_ERR_MEMORY, "no memory to write the norm statistics of %d subnets", m->entries);
+    for (size_t i = 0; i < n; i++) p->sorted[i] = &m->entry[i];
+    qsort(p->sorted, n, sizeof *p->sorted, by_choice);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(p->choice + i * knobs, p->sorted[i]->choice.index, knobs);
+        memcpy(p->mean + i * floats, p->sorted[i]->mean, floats * sizeof *p->mean);
+        memcpy(p->var + i * floats, p->sorted[i]->var, floats * sizeof *p->var);
+    }
+    const uint64_t choices[] = {n, knobs}, statistics[] = {n, floats};
+    gm_status status = check_finite(p->mean, n * floats, norms_mean, err);
+    if (!status) status = check_finite(p->var, n * floats, norms_var, err);
+    if (!status) status = gm_tensor_writer_add(w, norms_choice, GM_U8, 2, choices, p->choice, err);
+    if (!status) status = gm_tensor_writer_add(w, norms_mean, GM_F32, 2, statistics, p->mean, err);
+    if (!status) status = gm_tensor_writer_add(w, norms_var, GM_F32, 2, statistics, p->var, err);
+    return status;
+}
+
+gm_status gm_model_save(const gm_model *m, const char *path, gm_error *err) {
+    gm_tensor_writer *w = NULL;
+    parts p = {0};
+    gm_status status = gm_tensor_writer_create(&w, err);
+    if (!status) status = put_metadata(w, m, err);
+    if (!status) status = add_params(w, m, &p, err);
+    if (!status) status = add_norms(w, m, &p, err);
+    if (!status) {
+        status = gm_tensor_writer_commit(w, path, err); // frees w in every case
+        w = NULL;
+    }
+    gm_tensor_writer_destroy(w);
+    parts_fini(&p);
+    return status;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Reading
+typedef struct reading {
+    const char *path;
+    const gm_tensor_file *file;
+    gm_error *err;
+} reading;
+
+static gm_status get_text(const reading *r, const char *key, const char **out) {
+    *out = gm_tensor_meta(r->file, key);
+    return *out ? GM_OK
+                : gm_fail(r->err, GM_ERR_FORMAT, "%s: metadata '%s' is missing: not a Gamut model file, or damaged",
+                          r->path, key);
+}
+
+static gm_status get_number(const reading *r, const char *key, double least, double most, bool whole, double *out) {
+    const char *text;
+    gm_status status = get_text(r, key, &text);
+    if (status) return status;
+    char *end = NULL;
+    *out = strtod(text, &end);
+    // strtod also takes hexadecimal, names and blanks; the file has none of them
+    if (text[0] == '\0' || *end != '\0' || strspn(text, "0123456789+-.e") != strlen(text) || !(*out >= least) ||
+        !(*out <= most) || (whole && *out != floor(*out)))
+        return gm_fail(r->err, GM_ERR_FORMAT, "%s: metadata %s='%.20s' is not a%s number from %g to %g", r->path, key,
+                       text, whole ? " whole" : "", least, most);
+    return GM_OK;
+}
+
+static gm_status get_identity(const reading *r, const char **preset, gm_model_settings *s) {
+    const char *format, *version;
+    gm_status status = get_text(r, "format", &format);
+    if (!status) status = get_text(r, "version", &version);
+    if (!status && strcmp(format, FORMAT) != 0)
+        status = gm_fail(r->err, GM_ERR_FORMAT, "%s: format '%.20s' is not " FORMAT, r->path, format);
+    if (!status && strcmp(version, VERSION) != 0)
+        status = gm_fail(r->err, GM_ERR_UNSUPPORTED, "%s: model format version %.20s, this program reads " VERSION,
+                         r->path, version);
+    if (!status) status = get_text(r, "preset", preset);
+    *s = gm_model_settings_default();
+    for (int i = 0; i < SETTINGS && !status; i++) {
+        const setting *row = &settings_rows[i];
+        double v = 0;
+        bool whole = row->kind == WHOLE || row->kind == FLAG;
+        status = get_number(r, row->key, row->kind == FLAG ? 0 : -1e6, row->kind == FLAG ? 1 : 1e6, whole, &v);
+        if (!status) setting_put(s, row, v);
+    }
+    return status;
+}
+
+static gm_status get_inputs(const reading *r, gm_model *m) {
+    gm_status status = GM_OK;
+    for (int c = 0; c < m->graph->input_channels && !status; c++) {
+        char key[24];
+        double v = 0;
+        snprintf(key, sizeof key, "input_mean.%d", c);
+        status = get_number(r, key, -1e6, 1e6, false, &v);
+        m->input_mean[c] = (float)v;
+        snprintf(key, sizeof key, "input_std.%d", c);
+        if (!status) status = get_number(r, key, 1e-6, 1e6, false, &v);
+        m->input_std[c] = (float)v;
+    }
+    const char *data = NULL;
+    if (!status) status = get_text(r, "data", &data);
+    if (!status && strlen(data) >= sizeof m->data)
+        status = gm_fail(r->err, GM_ERR_FORMAT, "%s: metadata data: the name is longer than %zu bytes", r->path,
+                         sizeof m->data - 1);
+    if (!status) snprintf(m->data, sizeof m->data, "%s", data);
+    return status;
+}
+
+static gm_status check_space(const reading *r, const gm_model *m) {
+    const char *said;
+    gm_status status = get_text(r, "space", &said);
+    if (status) return status;
+    char *ours = space_text(&m->graph->space);
+    if (!ours) return gm_fail(r->err, GM_ERR_MEMORY, "%s: no memory to compare its space", r->path);
+    if (strcmp(said, ours) != 0)
+        status = gm_fail(r->err, GM_ERR_UNSUPPORTED,
+                         "%s: its knobs are not those of preset %s in this version: read it with the version that wrote it",
+                         r->path, m->preset);
+    gm_free(ours);
+    return status;
+}
+
+// The tensor with exactly this type and shape.
+static gm_status get_tensor(const reading *r, const char *name, gm_dtype type, int rank, const uint64_t *dims,
+                            const void **data) {
+    const gm_tensor_info *t = gm_tensor_find(r->file, name);
+    if (!t) return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s is missing", r->path, name);
+    bool same = t->type == type && t->rank == rank;
+    for (int d = 0; same && d < rank; d++) same = t->dims[d] == dims[d];
+    if (!same)
+        return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s does not have the type and shape that preset and settings need",
+                       r->path, name);
+    *data = t->data;
+    return GM_OK;
+}
+
+static gm_status check_values(const reading *r, const char *name, const float *v, size_t count, bool variance) {
+    bool large = false;
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(v[i]) || (variance && v[i] < 0))
+            return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s: element %zu is %g", r->path, name, i, (double)v[i]);
+        large |= fabsf(v[i]) > 1e6f;
+    }
+    if (large) gm_log(GM_LOG_WARN, "%s: tensor %s has values above 1e6", r->path, name);
+    return GM_OK;
+}
+
+static gm_status get_param(const reading *r, const gm_param *p, const void **data) {
+    uint64_t dims[4];
+    for (int d = 0; d < 4; d++) dims[d] = (uint64_t)p->dims[d];
+    return get_tensor(r, p->name, GM_F32, p->rank, dims, data);
+}
+
+// Before anything of the model's size is allocated: settings of a small file must not ask for a huge network.
+static gm_status check_shapes(const reading *r, const char *preset, const gm_model_settings *settings) {
+    gm_graph *g = NULL;
+    gm_status status = gm_model_graph(preset, settings, &g, r->err);
+    const void *data;
+    for (int i = 0; !status && i < g->params; i++) status = get_param(r, &g->param[i], &data);
+    gm_graph_destroy(g);
+    return status;
+}
+
+static gm_status get_params(const reading *r, gm_model *m) {
+    gm_status status = GM_OK;
+    for (int i = 0; i < m->graph->params && !status; i++) {
+        const gm_param *p = &m->graph->param[i];
+        const void *data;
+        status = get_param(r, p, &data);
+        if (!status) status = check_values(r, p->name, data, gm_param_elements(p), false);
+        if (!status) gm_param_import(p, data, m->params + p->offset);
+    }
+    return status;
+}
+
+static gm_status get_norms(const reading *r, gm_model *m) {
+    const gm_tensor_info *t = gm_tensor_find(r->file, norms_choice);
+    uint64_t n = t && t->rank == 2 ? t->dims[0] : 0;
+    size_t floats = m->graph->norm_floats, knobs = (size_t)m->graph->space.knobs;
+    if ((uint64_t)gm_tensor_count(r->file) != (uint64_t)m->graph->params + (t ? 3 : 0))
+        return gm_fail(r->err, GM_ERR_FORMAT, "%s: %d tensors, preset %s has %d parameters%s", r->path,
+                       gm_tensor_count(r->file), m->preset, m->graph->params, t ? " and 3 norm tables" : "");
+    if (!t) return GM_OK;
+    const uint64_t choices[] = {n, knobs}, statistics[] = {n, floats};
+    const void *choice = NULL, *mean = NULL, *var = NULL;
+    gm_status status = get_tensor(r, norms_choice, GM_U8, 2, choices, &choice);
+    if (!status) status = get_tensor(r, norms_mean, GM_F32, 2, statistics, &mean);
+    if (!status) status = get_tensor(r, norms_var, GM_F32, 2, statistics, &var);
+    if (status) return status;
+    // the tensors are inside the file, so n * floats cannot overflow
+    status = check_values(r, norms_mean, mean, (size_t)n * floats, false);
+    if (!status) status = check_values(r, norms_var, var, (size_t)n * floats, true);
+    gm_choice last = {{0}};
+    for (size_t i = 0; i < n && !status; i++) {
+        gm_choice c = {{0}};
+        memcpy(c.index, (const uint8_t *)choice + i * knobs, knobs);
+        bool valid = i == 0 || memcmp(last.index, c.index, sizeof c.index) < 0; // ascending, so unique
+        for (size_t k = 0; k < knobs; k++) valid = valid && c.index[k] < m->graph->space.knob[k].count;
+        gm_choice canonical = gm_choice_canonical(&m->graph->space, c);
+        if (!valid || memcmp(&canonical, &c, sizeof c) != 0)
+            return gm_fail(r->err, GM_ERR_FORMAT,
+                           "%s: %s: row %zu is out of range, not canonical, or not above the row before it", r->path,
+                           norms_choice, i);
+        last = c;
+        gm_norm_entry *e = NULL;
+        status = gm__model_norms_append(m, &c, &e, r->err);
+        if (status) break;
+        memcpy(e->mean, (const float *)mean + i * floats, floats * sizeof(float));
+        memcpy(e->var, (const float *)var + i * floats, floats * sizeof(float));
+    }
+    return status;
+}
+
+gm_status gm__model_from_tensors(const gm_tensor_file *file, const char *path, gm_model **out, gm_error *err) {
+    reading r = {.path = path, .file = file, .err = err};
+    const char *preset = NULL;
+    gm_model_settings settings;
+    gm_model *m = NULL;
+    *out = NULL;
+    gm_status status = get_identity(&r, &preset, &settings);
+    if (!status) status = check_shapes(&r, preset, &settings);
+    if (!status) status = gm_model_create(preset, &settings, &m, err);
+    if (!status) status = check_space(&r, m);
+    if (!status) status = get_inputs(&r, m);
+    if (!status) status = get_params(&r, m);
+    if (!status) status = get_norms(&r, m);
+    if (status) gm_model_destroy(m);
+    else *out = m;
+    return status;
+}
+
+gm_status gm_model_load(const char *path, gm_model **out, gm_error *err) {
+    gm_tensor_file *file = NULL;
+    *out = NULL;
+    gm_status status = gm_tensor_file_read(path, &file, err);
+    if (!status) status = gm__model_from_tensors(file, path, out, err);
+    gm_tensor_file_destroy(file);
+    return status;
+}
