@@ -54,8 +54,7 @@ typedef struct gm__f32_outer {
 } gm__f32_outer;
 
 typedef struct gm__f32_ops {
-    int rows, panels;             // largest tile
-    int outer_rows, outer_panels; // the same for the gradient of the weights
+    int rows, panels; // largest tile
     void (*tile)(const gm__f32_tile *t);
     void (*outer)(const gm__f32_outer *t);
     void (*widen)(const gm_bf16 *x, size_t count, float *y);

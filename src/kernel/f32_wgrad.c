@@ -111,11 +111,11 @@ static void pack_strip(const plan *p, work *w, const void *x, int i0, int i1, in
 // dw of one packed block of inputs starting at channel c
 static void multiply(const plan *p, const work *w, const gm_panels *panels, float *dw, int c, int count, int p0, int p1) {
     const gm_conv *g = p->g;
-    const int tiles = (count + p->ops->outer_rows - 1) / p->ops->outer_rows;
+    const int tiles = (count + p->ops->rows - 1) / p->ops->rows;
     gm__f32_outer t = {.step_a = p->gather ? p->lda : GM__PANEL * g->stride, .run = w->run, .runs = w->runs,
                        .panel_stride = (size_t)p->positions * GM__PANEL, .dw_panel_stride = panels->panel_stride};
     for (int panel = p0; panel < p1; panel += t.panels) {
-        t.panels = gm_min(p->ops->outer_panels, p1 - panel);
+        t.panels = gm_min(p->ops->panels, p1 - panel);
         t.lanes = gm_min(GM__PANEL, g->k - (panel + t.panels - 1) * GM__PANEL);
         t.b = w->dy + (size_t)(panel - p0) * t.panel_stride;
         for (int tap = 0; tap < (p->gather ? 1 : g->r * g->s); tap++) {

@@ -34,6 +34,20 @@ void gm__conv_ref(gm_dtype type, GM__CONV_ARGS);
 void gm__conv_dgrad_ref(gm_dtype type, GM__DGRAD_ARGS);
 void gm__conv_wgrad_ref(gm_dtype type, GM__WGRAD_ARGS);
 
+#if GM__X86
+// bf16 and int8 with the processor's dot products (x86/dense_bf16_*.c, x86/dense_int8_*.c).
+void gm__conv_bf16_avx512(GM__CONV_ARGS);
+void gm__conv_dgrad_bf16_avx512(GM__DGRAD_ARGS);
+void gm__conv_wgrad_bf16_avx512(GM__WGRAD_ARGS);
+void gm__conv_i8_avx512(GM__CONV_ARGS);
+void gm__conv_bf16_amx(GM__CONV_ARGS);
+void gm__conv_dgrad_bf16_amx(GM__DGRAD_ARGS);
+void gm__conv_wgrad_bf16_amx(GM__WGRAD_ARGS);
+void gm__conv_i8_amx(GM__CONV_ARGS);
+size_t gm__conv_scratch_bf16(const gm_conv *g);
+size_t gm__conv_scratch_i8(const gm_conv *g);
+#endif
+
 // Packing (panels.c).
 void gm__pack_ref(const gm_panels *master, gm_panels *dst, int p0, int p1);
 void gm__pack_t_ref(const gm_panels *master, gm_panels *dst, int p0, int p1);

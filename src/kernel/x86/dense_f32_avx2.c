@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// f32 tiles of the dense kernels at level AVX2: the body is in dense_f32_vec.h.
+#include "kernel/x86/vec_avx2.h"
+
+#include "kernel/x86/math_vec.h"
+
+#include "kernel/x86/dense_f32_vec.h"

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// f32 tiles of the dense kernels over the vector interface (include vec_avx512.h or vec_avx2.h and math_vec.h first).
+// A row of a tile is two vectors: two panels of 16 with AVX-512 (12 x 32, 24 accumulators), the halves of one panel
+// with AVX2 (6 x 16, 12 accumulators). Weights are read straight from the panels, inputs one by one to all lanes.
+#ifndef GAMUT_KERNEL_DENSE_F32_VEC_H
+#define GAMUT_KERNEL_DENSE_F32_VEC_H
+
+#include "kernel/f32_engine.h"
+#include <math.h>
+
+enum { ROWS = VEC == 16 ? 12 : 6, PANELS = VEC == 16 ? 2 : 1 };
+enum { AHEAD = 16 * GM__PANEL }; // elements of B prefetched ahead: 16 steps
+
+// Elements of B (or dw) from the first to the second vector of a row.
+GM__INLINE size_t second(size_t panel_stride) { return VEC == 16 ? panel_stride : VEC; }
+// Channels in vector j of a row, of `channels` from its first on.
+GM__INLINE int lanes_of(int channels, int j) { return gm_max(0, gm_min(VEC, channels - j * VEC)); }
+
+// acc += sum over one run; rows of A are lda bytes apart. Four pointers reach 12 rows as [p + {0,1,2} * lda].
+GM__INLINE void reduce(const int rows, const int vectors, const char *a, ptrdiff_t lda, const float *b, size_t next,
+                       int count, vec acc[][2]) {
+    const char *a0 = a, *a3 = a + 3 * lda, *a6 = a + 6 * lda, *a9 = a + 9 * lda;
+#pragma GCC unroll 4
+    for (int step = 0; step < count; step++) {
+        const vec b0 = vec_load(GM_F32, b), b1 = vectors > 1 ? vec_load(GM_F32, b + next) : b0;
+        _mm_prefetch((const char *)(b + AHEAD), _MM_HINT_T0);
+        if (PANELS > 1 && vectors > 1) _mm_prefetch((const char *)(b + next + AHEAD), _MM_HINT_T0);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            const char *p = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;
+            const vec v = vec_set(*(const float *)(const void *)(p + i % 3 * lda));
+            acc[i][0] = vec_fma(v, b0, acc[i][0]);
+            if (vectors > 1) acc[i][1] = vec_fma(v, b1, acc[i][1]);
+        }
+        b += GM__PANEL;
+        a0 += sizeof(float);
+        a3 += sizeof(float);
+        a6 += sizeof(float);
+        a9 += sizeof(float);
+    }
+}
+
+// Any epilogue; accumulators come through memory.
+static void finish(const gm__f32_tile *t, int vectors, float acc[][2][VEC]) {
+    const gm__f32_out *o = t->out;
+    const size_t size = gm_dtype_size(o->type);
+    for (int j = 0; j < vectors; j++) {
+        const size_t k0 = (size_t)(t->k0 + j * VEC);
+        const int lanes = lanes_of(o->k - t->k0, j);
+        const vec scale = vec_load(GM_F32, o->scale + k0), shift = vec_load(GM_F32, o->shift + k0);
+        for (int i = 0; i < t->rows; i++) {
+            const size_t q = (size_t)t->position[i];
+            char *y = (char *)o->y + (q * (size_t)o->ldy + k0) * size;
+            vec v = vec_fma(vec_load(GM_F32, acc[i][j]), scale, shift);
+            if (o->residual)
+                v += vec_load(o->type, (const char *)o->residual + (q * (size_t)o->ldr + k0) * size);
+            v = vec_act(o->act, v);
+            if (o->accumulate) v += vec_load(o->type, y);
+            vec_store(o->type, y, vec_keep(v, lanes));
+        }
+    }
+}
+
+// The common epilogue: f32, at most a clamp; accumulators stay in registers.
+GM__INLINE void finish_clamp(const int rows, const int vectors, const gm__f32_tile *t, vec acc[][2]) {
+    const gm__f32_out *o = t->out;
+    const float low = o->act == GM_ACT_NONE ? -INFINITY : 0.0f, high = o->act == GM_ACT_RELU6 ? 6.0f : INFINITY;
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; j++) {
+        const size_t k0 = (size_t)(t->k0 + j * VEC);
+        const int lanes = lanes_of(o->k - t->k0, j);
+        const vec scale = vec_load(GM_F32, o->scale + k0), shift = vec_load(GM_F32, o->shift + k0);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            const size_t q = (size_t)t->position[i];
+            vec v = vec_fma(acc[i][j], scale, shift);
+            if (o->residual) v += vec_load(GM_F32, (const float *)o->residual + q * (size_t)o->ldr + k0);
+            v = vec_at_most(high, vec_at_least(low, v));
+            vec_store(GM_F32, (float *)o->y + q * (size_t)o->ldy + k0, vec_keep(v, lanes));
+        }
+    }
+}
+
+GM__INLINE void clear(const int rows, const int vectors, vec acc[][2]) {
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        acc[i][0] = vec_zero();
+        if (vectors > 1) acc[i][1] = vec_zero();
+    }
+}
+
+GM__INLINE void tile(const int rows, const int vectors, const gm__f32_tile *t) {
+    vec acc[ROWS][2];
+    clear(rows, vectors, acc);
+    for (int r = 0; r < t->runs; r++)
+        reduce(rows, vectors, (const char *)(t->a + t->run[r].a), t->lda * (ptrdiff_t)sizeof(float),
+               t->b + t->run[r].b, second(t->panel_stride), t->run[r].count, acc);
+    if (t->out->type == GM_F32 && !t->out->accumulate && t->out->act <= GM_ACT_RELU6) {
+        finish_clamp(rows, vectors, t, acc);
+        return;
+    }
+    float buffer[ROWS][2][VEC];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        vec_store(GM_F32, buffer[i][0], acc[i][0]);
+        if (vectors > 1) vec_store(GM_F32, buffer[i][1], acc[i][1]);
+    }
+    finish(t, vectors, buffer);
+}
+
+// Gradient of the weights: rows of A are neighbours, a step is step_a elements.
+GM__INLINE void outer(const int rows, const int vectors, const gm__f32_outer *t) {
+    vec acc[ROWS][2];
+    clear(rows, vectors, acc);
+    const size_t next = second(t->panel_stride);
+    for (int r = 0; r < t->runs; r++) {
+        const float *a = t->a + t->run[r].a, *b = t->b + t->run[r].b;
+#pragma GCC unroll 4
+        for (int step = 0; step < t->run[r].count; step++, a += t->step_a, b += GM__PANEL) {
+            const vec b0 = vec_load(GM_F32, b), b1 = vectors > 1 ? vec_load(GM_F32, b + next) : b0;
+#pragma GCC unroll 12
+            for (int i = 0; i < rows; i++) {
+                const vec v = vec_set(a[i]);
+                acc[i][0] = vec_fma(v, b0, acc[i][0]);
+                if (vectors > 1) acc[i][1] = vec_fma(v, b1, acc[i][1]);
+            }
+        }
+    }
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; j++) {
+        const int lanes = lanes_of((t->panels - 1) * GM__PANEL + t->lanes, j);
+        float *dw = t->dw + (j ? second(t->dw_panel_stride) : 0);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++, dw += GM__PANEL)
+            vec_store_part(dw, lanes, vec_load_part(dw, lanes) + acc[i][j]);
+    }
+}
+
+#if defined(__AVX512F__)
+#define EACH_ROWS(X, f) X(f, 1) X(f, 2) X(f, 3) X(f, 4) X(f, 5) X(f, 6) X(f, 7) X(f, 8) X(f, 9) X(f, 10) X(f, 11) X(f, 12)
+#define ONE_PANEL 1 // vectors of a single panel
+#else
+#define EACH_ROWS(X, f) X(f, 1) X(f, 2) X(f, 3) X(f, 4) X(f, 5) X(f, 6)
+#define ONE_PANEL 2
+#endif
+#define CASE(f, rows)                                                                              \
+    case rows:                                                                                     \
+        if (t->panels == PANELS) f(rows, 2, t);                                                    \
+        else f(rows, ONE_PANEL, t);                                                                \
+        break;
+
+static void any_tile(const gm__f32_tile *t) {
+    switch (t->rows) { EACH_ROWS(CASE, tile) }
+}
+
+static void any_outer(const gm__f32_outer *t) {
+    switch (t->rows) { EACH_ROWS(CASE, outer) }
+}
+
+static void widen(const gm_bf16 *x, size_t count, float *y) {
+    size_t i = 0;
+    for (; i + VEC <= count; i += VEC) vec_store(GM_F32, y + i, vec_load(GM_BF16, x + i));
+    for (; i < count; i++) y[i] = gm_bf16_to_f32(x[i]);
+}
+
+// A vector of 32-bit pairs: the lower halves are even inputs, the upper ones odd.
+static void widen_panel(const gm_bf16 *pairs, int inputs, float *y) {
+    for (int i = 0; i < inputs; i++)
+        for (int lane = 0; lane < GM__PANEL; lane++) {
+            uint32_t pair;
+            memcpy(&pair, pairs + i / 2 * 32 + lane * 2, sizeof pair);
+            pair = i & 1 ? pair & 0xffff0000u : pair << 16;
+            memcpy(y + i * GM__PANEL + lane, &pair, sizeof pair);
+        }
+}
+
+const gm__f32_ops GM__VEC_NAME(f32_ops) = {
+    .rows = ROWS, .panels = PANELS, .tile = any_tile, .outer = any_outer, .widen = widen, .widen_panel = widen_panel,
+};
+
+#endif
