@@ -97,6 +97,9 @@ static gm_status calibrate_all(gm__workbench *b, const choice_list *list,
                                gm_error *err) {
     double start = gm_now();
     gm_augment augment = b->recipe.train.augment;
+    // As training calibrates: mixed or masked images have other statistics than those to come.
+    augment.mixup = 0;
+    augment.cutout = 0;
     memcpy(augment.mean, b->model->input_mean, sizeof augment.mean);
     memcpy(augment.std, b->model->input_std, sizeof augment.std);
     gm_progress *progress = NULL;
@@ -148,6 +151,7 @@ static int run(const gm__command *self, int argc, char **argv) {
     gm_calibrate_settings calibrate = gm_calibrate_settings_default();
     gm__list words = {0};
     choice_list choices = {0};
+    int images = 0;
     const gm__option options[] = {
         {"choices", "C...", "subnets, 'all', or a file with one choice a line", GM__OPTION_LIST,
          &words, 0, 0},
@@ -155,8 +159,8 @@ static int run(const gm__command *self, int argc, char **argv) {
          GM__OPTION_TEXT, &settings.data, 0, 0},
         {"data-dir", "DIR", "folder that holds the data set", GM__OPTION_TEXT, &settings.data_dir,
          0, 0},
-        {"images", "N", "training images behind the statistics (default 2000)", GM__OPTION_INT,
-         &calibrate.images, 1, 100000000},
+        {"images", "N", "training images behind the statistics (default: the recipe's)",
+         GM__OPTION_INT, &images, 1, 100000000},
         {"held-out", "N", "validation images (default: as in recipe.yaml beside MODEL)",
          GM__OPTION_INT, &settings.held_out, 0, 100000000},
         {"type", "T", "auto, f32 or bf16 (default auto)", GM__OPTION_TEXT, &settings.type, 0, 0},
@@ -181,7 +185,8 @@ static int run(const gm__command *self, int argc, char **argv) {
         result = parse_word(space, args.positional[i], &choices, &err);
     }
     if (result == GM_OK) {
-        calibrate.seed = args.seed_given ? args.seed : bench.recipe.train.seed;
+        if (args.seed_given) calibrate.seed = args.seed;
+        calibrate.images = images > 0 ? images : bench.recipe.train.calibrate_images;
         result = calibrate_all(&bench, &choices, calibrate, settings.model, &out, &err);
     }
     status = result == GM_OK ? report(&args, &out, settings.model) : gm__failed(&err);

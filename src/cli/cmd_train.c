@@ -3,7 +3,9 @@
 #include "cli.h"
 #include "recipe.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_BYTES = 4096 };
 
@@ -50,15 +52,30 @@ static bool holds(const char *dir, const char *name) {
     return gm_path_exists(path);
 }
 
-// What the folder already holds is never lost by accident.
-static gm_status check_folder(const char *dir, const train_options *o, gm_error *err) {
-    if (o->resume || o->force) return GM_OK;
-    if (holds(dir, "state.safetensors")) {
+// What the folder already holds is never lost by accident. found: there is a state to continue
+// from.
+static gm_status check_folder(const char *dir, const train_options *o, bool *found, gm_error *err) {
+    char state[PATH_BYTES + 64];
+    bool finished = holds(dir, "model.safetensors");
+    *found = holds(dir, "state.safetensors");
+    if (*found && o->force) {
+        snprintf(state, sizeof state, "%s/state.safetensors", dir);
+        if (unlink(state) != 0) {
+            return gm_fail(err, GM_ERR_IO, "%.180s: cannot remove: %s", state, strerror(errno));
+        }
+        *found = false;
+        return GM_OK;
+    }
+    if (*found && !o->resume) {
         return gm_fail(err, GM_ERR_STATE,
                        "%.150s holds an unfinished run: --resume continues it, --force starts anew",
                        dir);
     }
-    if (holds(dir, "model.safetensors")) {
+    if (!*found && finished && o->resume) {
+        return gm_fail(err, GM_ERR_STATE,
+                       "%.150s holds a finished run: there is nothing left to resume", dir);
+    }
+    if (!*found && finished && !o->force) {
         return gm_fail(
             err, GM_ERR_STATE,
             "%.150s holds a finished run: choose another --out, or --force to replace it", dir);
@@ -68,52 +85,65 @@ static gm_status check_folder(const char *dir, const train_options *o, gm_error 
 
 typedef struct watcher {
     gm_progress *progress;
-    uint64_t steps; // 0 until the first step tells
+    double start;
 } watcher;
 
+// Steps cost more once subnets join in, so the bar goes by the time that training itself expects.
 static void on_step(void *self, const gm_train_status *s) {
+    enum { WHOLE = 1000000 };
     watcher *w = self;
-    char note[160];
-    if (w->steps == 0) {
-        w->steps = s->steps;
-        gm_progress_create("train", s->steps, &w->progress, NULL);
+    char note[128];
+    if (w->progress == NULL) {
+        w->start = gm_now();
+        gm_progress_create("train", WHOLE, &w->progress, NULL);
     }
-    snprintf(note, sizeof note, "epoch %.1f/%g  loss %.3f  accuracy %.1f %%  %.0f images/s",
+    double spent = gm_now() - w->start, left = s->seconds_left;
+    double part = s->step >= s->steps ? 1 : spent / (spent + left + 1e-3);
+    snprintf(note, sizeof note, "epoch %.1f/%g, loss %.3f, accuracy %.1f %%, %.0f images/s",
              s->epoch, s->epochs, s->loss, s->accuracy, s->images_per_second);
-    gm_progress_update(w->progress, s->step, note);
+    gm_progress_update(w->progress, (uint64_t)(part * WHOLE), note);
 }
 
-static gm_status describe(const gm_train_settings *s, const gm_train_result *r, bool test,
-                          const char *dir, gm__table *table, json_t *choices, json_t *top1,
-                          gm_error *err) {
-    char path[PATH_BYTES + 64], text[GM__TEXT_CHOICE], id[GM__TEXT_SHORT], macs[GM__TEXT_SHORT],
-        params[GM__TEXT_SHORT];
+// One evaluated subnet, into the table and the JSON.
+static gm_status describe(const gm_graph *graph, const char *name, const gm_eval_result *val,
+                          const gm_eval_result *test, gm__table *table, json_t *choices,
+                          json_t *top1, gm_error *err) {
+    char text[GM__TEXT_CHOICE], id[GM__TEXT_SHORT], macs[GM__TEXT_SHORT], params[GM__TEXT_SHORT];
+    gm_choice choice;
+    gm_cost cost;
+    gm_status status = gm_choice_parse(&graph->space, name, &choice, err);
+    if (status == GM_OK) status = gm_count(graph, &choice, &cost, err);
+    if (status == GM_OK) status = gm__choice_text(&graph->space, &choice, text, id, err);
+    if (status != GM_OK) return status;
+    bool held_out = val->images > 0;
+    json_t *row = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "choice", text, "asked", name, "id",
+                            id, "macs", (json_int_t)cost.macs, "params", (json_int_t)cost.params,
+                            "val", held_out ? gm__json_number(val->top1) : json_null());
+    if (test != NULL) json_object_set_new(row, "test", gm__json_number(test->top1));
+    json_array_append_new(choices, row);
+    json_object_set_new(top1, name, gm__json_number(test != NULL ? test->top1 : val->top1));
+    gm__table_cell(table, "%s", name);
+    gm__table_cell(table, "%s", gm__text_count((double)cost.macs, macs));
+    gm__table_cell(table, "%s", gm__text_count((double)cost.params, params));
+    if (held_out) {
+        gm__table_cell(table, "%.2f", val->top1);
+    } else {
+        gm__table_cell(table, "-");
+    }
+    if (test != NULL) gm__table_cell(table, "%.2f", test->top1);
+    return GM_OK;
+}
+
+static gm_status describe_all(const gm_train_settings *s, const gm_train_result *r, bool test,
+                              const char *dir, gm__table *table, json_t *choices, json_t *top1,
+                              gm_error *err) {
+    char path[PATH_BYTES + 64];
     gm_model *model = NULL;
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     gm_status status = gm_model_load(path, &model, err);
     for (int i = 0; i < r->choices && status == GM_OK; i++) {
-        gm_cost cost;
-        status = gm_count(model->graph, &r->val[i].choice, &cost, err);
-        if (status == GM_OK)
-            status = gm__choice_text(&model->graph->space, &r->val[i].choice, text, id, err);
-        if (status != GM_OK) break;
-        const char *name = s->eval_choices[i];
-        json_t *row =
-            json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "choice", text, "asked", name, "id", id,
-                      "macs", (json_int_t)cost.macs, "params", (json_int_t)cost.params, "val",
-                      r->val[i].images > 0 ? gm__json_number(r->val[i].top1) : json_null());
-        if (test) json_object_set_new(row, "test", gm__json_number(r->test[i].top1));
-        json_array_append_new(choices, row);
-        json_object_set_new(top1, name, gm__json_number(test ? r->test[i].top1 : r->val[i].top1));
-        gm__table_cell(table, "%s", name);
-        gm__table_cell(table, "%s", gm__text_count((double)cost.macs, macs));
-        gm__table_cell(table, "%s", gm__text_count((double)cost.params, params));
-        if (r->val[i].images > 0) {
-            gm__table_cell(table, "%.2f", r->val[i].top1);
-        } else {
-            gm__table_cell(table, "-");
-        }
-        if (test) gm__table_cell(table, "%.2f", r->test[i].top1);
+        status = describe(model->graph, i < s->eval_choice_count ? s->eval_choices[i] : s->choice,
+                          &r->val[i], test ? &r->test[i] : NULL, table, choices, top1, err);
     }
     gm_model_destroy(model);
     return status;
@@ -125,7 +155,7 @@ static int report(const gm__args *args, const gm_train_settings *s, const gm_tra
     gm_error err = {0};
     json_t *choices = json_array(), *top1 = json_object();
     gm__table *table = args->json ? NULL : gm__table_create(test ? 5 : 4, titles, "lrrrr");
-    if (describe(s, r, test, dir, table, choices, top1, &err) != GM_OK) {
+    if (describe_all(s, r, test, dir, table, choices, top1, &err) != GM_OK) {
         json_decref(choices);
         json_decref(top1);
         gm__table_free(table);
@@ -163,23 +193,27 @@ static gm_status load_recipe(const char *path, const char *dir, const train_opti
         status = gm__recipe_set(o->set.item[i], recipe, err);
     if (args->seed_given) recipe->train.seed = args->seed;
     if (o->test) recipe->test = true;
+    gm__recipe_resolve(recipe);
     return status;
 }
 
 static gm_status train(const gm__args *args, const train_options *o, const char *dir,
                        gm__recipe *recipe, gm_train_result *result, gm_error *err) {
     char path[PATH_BYTES + 64];
-    gm_status status =
-        load_recipe(args->count > 0 ? args->positional[0] : NULL, dir, o, args, recipe, err);
-    if (status == GM_OK) status = check_folder(dir, o, err);
+    bool found = false;
+    const char *given = args->count > 0 ? args->positional[0] : NULL;
+    gm_status status = load_recipe(given, dir, o, args, recipe, err);
+    if (status == GM_OK) status = check_folder(dir, o, &found, err);
     if (status == GM_OK) status = gm_folder_create(dir, err);
     snprintf(path, sizeof path, "%s/recipe.yaml", dir);
-    if (status == GM_OK) status = gm__recipe_write(recipe, path, err);
+    // A continued run keeps its recipe until training has agreed that this one is the same.
+    if (status == GM_OK && !found) status = gm__recipe_write(recipe, path, err);
     if (status != GM_OK) return status;
     watcher w = {0};
     gm_train_observer observer = {on_step, &w};
     status = gm_train(&recipe->train, dir, o->resume, recipe->test, &observer, result, err);
     gm_progress_destroy(w.progress);
+    if (status == GM_OK && found) status = gm__recipe_write(recipe, path, err);
     return status;
 }
 

@@ -80,7 +80,6 @@ static void build_schema(schema *s, int probe_section, const char *probe_key) {
             field->value = (cyaml_schema_value_t){
                 .type = CYAML_SEQUENCE, .flags = optional, .data_size = sizeof(char *)};
             field->value.sequence.entry = &s->item;
-            field->value.sequence.min = 1;
             field->value.sequence.max = MAX_ITEMS;
         } else {
             field->value =
@@ -296,6 +295,20 @@ static gm_status convert(const char *text, size_t bytes, const char *what, const
 gm__recipe gm__recipe_default(void) {
     gm__recipe recipe = {.train = gm_train_settings_default()};
     return recipe;
+}
+
+void gm__recipe_resolve(gm__recipe *recipe) {
+    gm_train_settings *s = &recipe->train;
+    if (s->eval_choice_count > 0) return;
+    if (s->strategy == GM_STRATEGY_PLAIN) {
+        if (strlen(s->choice) >= sizeof s->eval_choices[0]) return; // training takes it from there
+        memcpy(s->eval_choices[0], s->choice, strlen(s->choice) + 1);
+        s->eval_choice_count = 1;
+        return;
+    }
+    snprintf(s->eval_choices[0], sizeof s->eval_choices[0], "max");
+    snprintf(s->eval_choices[1], sizeof s->eval_choices[1], "min");
+    s->eval_choice_count = 2;
 }
 
 gm_status gm__recipe_parse(const char *text, size_t bytes, const char *what, gm__recipe *recipe,

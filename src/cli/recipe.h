@@ -51,6 +51,8 @@ void gm__setting_value(const gm__setting *setting, const gm__recipe *recipe, cha
                        size_t size);
 
 gm__recipe gm__recipe_default(void);
+// Fills in what is left open: the subnets to evaluate.
+void gm__recipe_resolve(gm__recipe *recipe);
 // Applies a YAML text on top of *recipe. what names it in errors ("file:line: ..."). recipe is
 // unchanged on failure.
 gm_status gm__recipe_parse(const char *text, size_t bytes, const char *what, gm__recipe *recipe,

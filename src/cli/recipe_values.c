@@ -208,6 +208,7 @@ void gm__setting_value(const gm__setting *setting, const gm__recipe *recipe, cha
         append(text, size, "]");
         break;
     case GM__SETTING_CHOICES:
+        if (recipe->train.eval_choice_count == 0) append(text, size, "[");
         for (int i = 0; i < recipe->train.eval_choice_count; i++) {
             append(text, size, "%s", i == 0 ? "[" : ", ");
             append_quoted(text, size, recipe->train.eval_choices[i]);

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { BATCH = 200, PATH_BYTES = 4096 };
+enum { MOST_BATCH = 200, PATH_BYTES = 4096 };
 
 // The recipe that training left beside the model tells how the validation images were held out.
 static gm_status read_recipe(const char *model, gm__recipe *recipe, gm_error *err) {
@@ -31,8 +31,8 @@ static gm_status find_data(const gm__workbench_settings *settings, gm__workbench
     if (settings->data_dir != NULL)
         snprintf(train->data_dir, sizeof train->data_dir, "%s", settings->data_dir);
     const char *dir = train->data_dir[0] != '\0' ? train->data_dir : NULL;
-    int size = train->augment.resolution > 0 ? train->augment.resolution : train->model.resolution;
-    gm_status status = gm_dataset_load(train->data, dir, settings->part, size, &b->data, err);
+    gm_status status =
+        gm_dataset_load(train->data, dir, settings->part, train->augment.resolution, &b->data, err);
     if (status != GM_OK) return status;
     if (b->data->channels != b->model->graph->input_channels) {
         return gm_fail(err, GM_ERR_ARGUMENT,
@@ -80,7 +80,9 @@ gm_status gm__workbench_open(const gm__workbench_settings *settings, gm__workben
         if (status != GM_OK) goto done;
     }
     gm_model *m = out->model;
-    status = gm_walker_create(m->graph, m->norm_offset, out->type, BATCH, false, &out->walker, err);
+    // Calibration depends on the batch: that of training gives the statistics that training gave.
+    int batch = gm_min(out->recipe.train.batch, MOST_BATCH);
+    status = gm_walker_create(m->graph, m->norm_offset, out->type, batch, false, &out->walker, err);
     if (status != GM_OK) goto done;
     gm_walker_refresh(out->walker, m->params);
 done:
