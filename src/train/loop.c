@@ -204,13 +204,13 @@ static gm_status train_steps(gm__run *r, session *now, const gm_train_observer *
 
 static int resolution_of_step(void *context, int epoch, int step) {
     const gm__context *c = context;
-    return gm__resolution(c, (uint64_t)epoch * c->steps_per_epoch + (uint64_t)step);
+    return gm__step_resolution(c, (uint64_t)epoch * c->steps_per_epoch + (uint64_t)step);
 }
 
 static gm_status start_loader(gm__run *r, session *now, gm_error *err) {
     uint64_t per_epoch = r->context.steps_per_epoch;
     gm_augment a = r->augment;
-    a.resolution = r->settings->strategy == GM_STRATEGY_PLAIN ? gm__resolution(&r->context, 0)
+    a.resolution = r->settings->strategy == GM_STRATEGY_PLAIN ? gm__step_resolution(&r->context, 0)
                                                               : r->model->graph->node[0].out.max;
     gm_status status = gm_loader_create(r->data, r->train_index, r->train_count, r->settings->batch, &a, r->type,
                                         r->settings->seed, (int)(r->marks.step / per_epoch),

@@ -62,16 +62,16 @@ double gm__phase_lr(const gm__context *c, const gm__phase *p, uint64_t step) {
                            p->lr_end - p->lr_begin, p->warmup);
 }
 
-int gm__resolution_index(const gm__context *c, uint64_t step) {
+int gm__step_resolution_index(const gm__context *c, uint64_t step) {
     if (c->resolution_knob < 0) return -1;
     if (c->settings->strategy == GM_STRATEGY_PLAIN) return c->fixed.index[c->resolution_knob];
     gm_rng rng = gm_rng_keyed(c->settings->seed, step, SLOT_RESOLUTION, GM_RNG_SUBNET);
     return (int)gm_rng_below(&rng, c->graph->space.knob[c->resolution_knob].count);
 }
 
-int gm__resolution(const gm__context *c, uint64_t step) {
+int gm__step_resolution(const gm__context *c, uint64_t step) {
     gm_choice choice = c->settings->strategy == GM_STRATEGY_PLAIN ? c->fixed : c->max;
-    if (c->resolution_knob >= 0) choice.index[c->resolution_knob] = (uint8_t)gm__resolution_index(c, step);
+    if (c->resolution_knob >= 0) choice.index[c->resolution_knob] = (uint8_t)gm__step_resolution_index(c, step);
     return gm_size_value(c->graph, &c->graph->node[0].out, &choice);
 }
 
@@ -113,7 +113,7 @@ gm_choice gm__draw(const gm__context *c, const uint8_t *low, uint64_t step, int 
 
 void gm__slot_add(const gm__context *c, gm__step_plan *p, uint64_t step, gm_choice choice, gm__loss loss, double beta,
                   bool dropout) {
-    if (c->resolution_knob >= 0) choice.index[c->resolution_knob] = (uint8_t)gm__resolution_index(c, step);
+    if (c->resolution_knob >= 0) choice.index[c->resolution_knob] = (uint8_t)gm__step_resolution_index(c, step);
     p->slot[p->slots++] = (gm__slot){.choice = gm_choice_canonical(&c->graph->space, choice), .loss = loss,
                                      .beta = beta, .dropout = dropout};
 }

@@ -73,8 +73,8 @@ gm__phase *gm__phase_add(gm__context *c, const char *name, uint64_t begin, uint6
 int gm__phase_at(const gm__context *c, uint64_t step);
 double gm__phase_lr(const gm__context *c, const gm__phase *p, uint64_t step);
 gm_choice gm__draw(const gm__context *c, const uint8_t *low, uint64_t step, int slot);
-int gm__resolution_index(const gm__context *c, uint64_t step); // of the whole batch; -1: one resolution
-int gm__resolution(const gm__context *c, uint64_t step);       // in pixels
+int gm__step_resolution_index(const gm__context *c, uint64_t step); // of the whole batch; -1: one resolution
+int gm__step_resolution(const gm__context *c, uint64_t step);       // in pixels
 void gm__slot_add(const gm__context *c, gm__step_plan *p, uint64_t step, gm_choice choice, gm__loss loss, double beta,
                   bool dropout);
 // Largest, smallest, then random subnets distilled in place, with gradient weight beta.
