@@ -10,22 +10,33 @@ size_t gm_param_elements(const gm_param *p) {
     return count;
 }
 
-size_t gm_param_index(const gm_param *p, size_t element) {
-    if (p->layout == GM_LAYOUT_PLAIN) return element;
-    size_t taps = (size_t)(p->dims[2] * p->dims[3]);
-    int tap = (int)(element % taps), i = (int)(element / taps % (size_t)p->dims[1]),
-        o = (int)(element / taps / (size_t)p->dims[1]);
-    if (p->layout == GM_LAYOUT_TAPS) return (size_t)tap * (size_t)gm_round_up(p->dims[0], 16) + (size_t)o;
+static gm_panels panels_of(const gm_param *p) {
     gm_panels panels;
     gm_panels_layout(&panels, GM_F32, p->dims[0], p->dims[1], p->dims[2], p->dims[3], p->flat);
-    return gm_panels_index(&panels, o, i, tap);
+    return panels;
+}
+
+// panels: as panels_of, looked at for GM_LAYOUT_PANELS only
+static size_t place(const gm_param *p, const gm_panels *panels, size_t element) {
+    if (p->layout == GM_LAYOUT_PLAIN) return element;
+    size_t taps = (size_t)(p->dims[2] * p->dims[3]), row = element / taps;
+    int tap = (int)(element % taps), i = (int)(row % (size_t)p->dims[1]), o = (int)(row / (size_t)p->dims[1]);
+    if (p->layout == GM_LAYOUT_TAPS) return (size_t)tap * (size_t)gm_round_up(p->dims[0], 16) + (size_t)o;
+    return gm_panels_index(panels, o, i, tap);
+}
+
+size_t gm_param_index(const gm_param *p, size_t e) {
+    gm_panels panels = panels_of(p);
+    return place(p, &panels, e);
 }
 
 void gm_param_export(const gm_param *p, const float *stored, float *rows) {
-    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) rows[e] = stored[gm_param_index(p, e)];
+    gm_panels panels = panels_of(p);
+    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) rows[e] = stored[place(p, &panels, e)];
 }
 
 void gm_param_import(const gm_param *p, const float *rows, float *stored) {
+    gm_panels panels = panels_of(p);
     memset(stored, 0, p->count * sizeof *stored);
-    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) stored[gm_param_index(p, e)] = rows[e];
+    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) stored[place(p, &panels, e)] = rows[e];
 }
