@@ -8,6 +8,9 @@
 
 enum { TILE = VEC_REGISTERS == 32 ? 8 : 4 };
 
+// What columns outside the image point at: choosing an address costs less than a branch for every load.
+static const char dw_zeros[64] __attribute__((aligned(64)));
+
 // One row of outputs. Strides in elements; in and w point at the first tap row that lies inside the image.
 typedef struct dw_line {
     const char *in; // (rows, width, ld) with row_stride between tap rows
@@ -24,9 +27,11 @@ typedef struct dw_line {
     int ld_out;
     gm_dtype to;
     const gm_epilogue *e;
+    bool plain;     // nothing but a store, in the type of the input
 } dw_line;
 
-GM__INLINE void dw_finish(const dw_line *l, int o0, int count, int b, vec *acc) {
+// Epilogue of a tile whose sums went through memory.
+static __attribute__((noinline)) void dw_finish(const dw_line *l, int o0, int count, int b, vec *acc) {
     const gm_epilogue *e = l->e;
     const int left = l->c - b;
     if (e->scale) {
@@ -50,9 +55,11 @@ GM__INLINE void dw_finish(const dw_line *l, int o0, int count, int b, vec *acc) 
     }
 }
 
-// Taps of one tile for channels [b, b + VEC). inside: no column of the tile is outside the image.
+// Taps and epilogue of one tile for channels [b, b + VEC). inside: the tile is whole and no column of it lies outside
+// the image.
 GM__INLINE void dw_tile(const gm_dtype t, const int columns, const int stride, const bool inside, const dw_line *l,
-                        int o0, int b, vec *acc) {
+                        int o0, int count, int b) {
+    vec acc[TILE];
     enum { MOST = 2 * (TILE - 1) + 7 };
     const int span = (TILE - 1) * stride + columns;
     const ptrdiff_t size = vec_bytes(t), step = l->ld * size;
@@ -65,7 +72,7 @@ GM__INLINE void dw_tile(const gm_dtype t, const int columns, const int stride, c
         vec x[MOST];
 #pragma GCC unroll 32
         for (int k = 0; k < span; k++)
-            x[k] = inside || (x0 + k >= 0 && x0 + k < l->width) ? vec_load(t, in + k * step) : vec_zero();
+            x[k] = vec_load(t, inside || (unsigned)(x0 + k) < (unsigned)l->width ? in + k * step : dw_zeros);
 #pragma GCC unroll 8
         for (int j = 0; j < columns; j++) {
             vec tap = vec_load_part(w + j * l->w_column, l->c - b);
@@ -75,19 +82,28 @@ GM__INLINE void dw_tile(const gm_dtype t, const int columns, const int stride, c
         in += l->row_stride * size;
         w += l->w_row;
     }
+    if (l->plain && l->c - b >= VEC) {
+        char *out = l->out + (o0 * l->out_step + b) * size;
+#pragma GCC unroll 8
+        for (int o = 0; o < TILE; o++)
+            if (inside || o < count) vec_store(t, out + o * l->out_step * size, acc[o]);
+    } else {
+        vec sums[TILE]; // a copy, so that acc itself never leaves the registers
+#pragma GCC unroll 8
+        for (int o = 0; o < TILE; o++) sums[o] = acc[o];
+        dw_finish(l, o0, count, b, sums);
+    }
 }
 
 GM__INLINE void dw_line_run(const gm_dtype t, const int columns, const int stride, const dw_line *l) {
-    vec acc[TILE];
     for (int o0 = 0; o0 < l->outputs; o0 += TILE) {
         int x0 = l->first + o0 * stride, count = gm_min(TILE, l->outputs - o0);
-        bool inside = x0 >= 0 && x0 + (TILE - 1) * stride + columns <= l->width;
+        bool inside = count == TILE && x0 >= 0 && x0 + (TILE - 1) * stride + columns <= l->width;
         for (int b = 0; b < l->c; b += VEC) {
             if (inside)
-                dw_tile(t, columns, stride, true, l, o0, b, acc);
+                dw_tile(t, columns, stride, true, l, o0, count, b);
             else
-                dw_tile(t, columns, stride, false, l, o0, b, acc);
-            dw_finish(l, o0, count, b, acc);
+                dw_tile(t, columns, stride, false, l, o0, count, b);
         }
         for (int o = o0; o < o0 + count; o++)
             zero_rest(l->to, l->out + o * l->out_step * vec_bytes(l->to), l->c, l->ld_out);
@@ -133,6 +149,7 @@ static void depthwise(gm_dtype t, const gm_conv *g, const void *x, const float *
     dw_line l = {.row_stride = (ptrdiff_t)g->w * g->ldx, .ld = g->ldx, .width = g->w, .first = -g->pad,
                  .w_row = (ptrdiff_t)w_row * w_ld, .w_column = w_ld, .outputs = g->wo, .c = g->c,
                  .out_step = g->ldy, .position_step = 1, .ld_out = g->ldy, .to = to, .e = e};
+    l.plain = to == t && !e->scale && !e->shift && !e->residual && e->act == GM_ACT_NONE && !e->accumulate;
     for (int n = 0; n < g->n; n++)
         for (int oy = 0; oy < g->ho; oy++) {
             int y0 = oy * g->stride - g->pad, i0 = gm_max(0, -y0);
@@ -154,7 +171,8 @@ static void depthwise_dgrad(gm_dtype t, const gm_conv *g, const void *dy, const 
     const int s = g->stride;
     dw_line l = {.row_stride = (ptrdiff_t)g->wo * g->ldy, .ld = g->ldy, .width = g->wo,
                  .w_row = -(ptrdiff_t)s * w_row * w_ld, .w_column = -(ptrdiff_t)s * w_ld, .c = g->c,
-                 .out_step = (ptrdiff_t)s * g->ldx, .ld_out = g->ldx, .to = t, .e = &e};
+                 .out_step = (ptrdiff_t)s * g->ldx, .ld_out = g->ldx, .to = t, .e = &e,
+                 .plain = !accumulate};
     for (int n = 0; n < g->n; n++)
         for (int iy = 0; iy < g->h; iy++) {
             // tap rows i = i_last, i_last - s, ... meet dy rows o_first, o_first + 1, ...
@@ -198,10 +216,10 @@ GM__INLINE void dw_wgrad_row(const gm_dtype t, const int columns, const int stri
             } else {
 #pragma GCC unroll 32
                 for (int k = 0; k < span; k++)
-                    v[k] = x0 + k >= 0 && x0 + k < g->w ? vec_load(t, in + (x0 + k) * ldx) : vec_zero();
+                    v[k] = vec_load(t, (unsigned)(x0 + k) < (unsigned)g->w ? in + (x0 + k) * ldx : dw_zeros);
 #pragma GCC unroll 8
                 for (int o = 0; o < STEP; o++)
-                    d[o] = ox + o < g->wo ? vec_load(t, out + (ox + o) * ldy) : vec_zero();
+                    d[o] = vec_load(t, ox + o < g->wo ? out + (ox + o) * ldy : dw_zeros);
             }
 #pragma GCC unroll 8
             for (int o = 0; o < STEP; o++)
