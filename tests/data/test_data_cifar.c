@@ -12,7 +12,7 @@ static void planes_become_pixels(void **state) {
         gm_dataset *d;
         gm_error err;
         int images;
-        for (size_t i = 0; i < 3 * record; i++) bytes[i] = (uint8_t)(i * 31 >> 3);
+        for (size_t i = 0; i < 3 * record; i++) bytes[i] = (uint8_t)(i * 2654435761u >> 13);
         for (size_t i = 0; i < 3; i++)
             bytes[i * record + marks - 1] = (uint8_t)(classes - 1 - (int)i);
         assert_int_equal(gm__dataset_new("c", 4, 32, 32, 3, classes, false, &d, NULL), GM_OK);
