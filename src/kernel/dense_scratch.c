@@ -7,7 +7,7 @@
 enum {
     STRIP_BYTES = 512 << 10, // a quarter of L2: the strip is read once per pair of panels
     SPAN_MAX = 4096,         // positions of a block
-    SPAN_SPILL = 1024,       // the same when accumulators wait in scratch: 128 KiB of them
+    SPAN_FLAT = 1024,        // of a block of gathered rows
     WGRAD_SPAN = 4096,
     WGRAD_BYTES = 1 << 20,
 };
@@ -79,7 +79,7 @@ static void plan_flat(gm__grid *g, const gm_conv *c, int bytes) {
     g->flat_pitch = (size_t)((c->wo - 1) * c->stride + c->s) * g->flat_pixel;
     g->stride = (size_t)g->chunks * GM__CHUNK;
     int rows = (int)((STRIP_BYTES / 4) / (g->stride * (size_t)c->wo));
-    g->block_rows = gm_min(c->ho, gm_max(1, gm_min(rows, SPAN_SPILL / c->wo)));
+    g->block_rows = gm_min(c->ho, gm_max(1, gm_min(rows, SPAN_FLAT / c->wo)));
     g->positions = gm_round_up(g->block_rows * c->wo, 2 * GM__TILE);
     g->phase_bytes = (size_t)g->positions * g->stride;
     g->tiles_max = g->block_rows * c->wo / GM__TILE + 2;
@@ -91,11 +91,6 @@ static void plan(gm__grid *g, int span) {
                 g->gw == g->iw && g->mul == 1 && g->gh == g->oh && g->gw == g->ow;
     if (g->direct) plan_direct(g, span);
     else plan_strip(g, span);
-}
-
-static void plan_multiply(gm__grid *g) {
-    g->spill = g->taps * g->chunks > GM__STEPS_GROUP;
-    plan(g, g->spill ? SPAN_SPILL : SPAN_MAX);
 }
 
 // The grid of a forward convolution, not planned yet.
@@ -118,10 +113,9 @@ static void grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int 
 void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
     grid_forward(g, c, w, bytes);
     if (!g->flat) {
-        plan_multiply(g);
+        plan(g, SPAN_MAX);
         return;
     }
-    g->spill = g->chunks > GM__STEPS_GROUP;
     plan_flat(g, c, bytes);
 }
 
@@ -141,7 +135,7 @@ bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, 
                                           .weight = (top + i) * wt->s + left + j};
         }
     }
-    plan_multiply(g);
+    plan(g, SPAN_MAX);
     return true;
 }
 
@@ -153,13 +147,12 @@ static char *carve(char *base, size_t *used, size_t bytes) {
 
 size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch) {
     size_t used = 0, padded = (size_t)gm_round_up(outputs, 32);
-    int slots = g->spill ? gm_round_up(g->tiles_max, 2) * 2 : 8;
     *w = (gm__work){0};
     w->step = (gm__step *)(void *)carve(scratch, &used, (size_t)(g->taps * g->chunks) * sizeof(gm__step));
     w->tile = (gm__tiles *)(void *)carve(scratch, &used, (size_t)(g->tiles_max + 1) * sizeof(gm__tiles));
     w->scale = (float *)(void *)carve(scratch, &used, padded * sizeof(float));
     w->shift = (float *)(void *)carve(scratch, &used, padded * sizeof(float));
-    w->slot = (float *)(void *)carve(scratch, &used, (size_t)slots * GM__TILE * GM__TILE * sizeof(float));
+    w->slot = (float *)(void *)carve(scratch, &used, (size_t)GM__VISIT_TILES * 2 * GM__TILE * GM__TILE * sizeof(float));
     if (g->flat) {
         size_t rows = (size_t)((g->block_rows - 1) * g->step + g->flat_r);
         w->compact = carve(scratch, &used, rows * g->flat_pitch + 2 * GM__CHUNK);

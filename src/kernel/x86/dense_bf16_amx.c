@@ -4,7 +4,8 @@
 #include "dense_plan.h"
 
 static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0, const char *b1,
-                              const gm__step *s, const gm__step *end, float *c, bool load, int m, int n) {
+                              const gm__step *s, const gm__step *end, float *c, bool load, int m, int n,
+                              bool stream) {
     if (load) {
         _tile_loadd(0, c, 64);
         if (n == 2) _tile_loadd(1, c + 256, 64);
@@ -16,7 +17,18 @@ static inline void tile_block(const char *a0, const char *a1, size_t stride, con
         _tile_zero(2);
         _tile_zero(3);
     }
-    if (m == 2 && n == 2) {
+    if (m == 2 && n == 2 && stream) {
+        for (; s < end; s++) {
+            _tile_loadd(6, b0 + s->b, 64);
+            _tile_stream_loadd(4, a0 + s->a, stride);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(7, b1 + s->b, 64);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_stream_loadd(5, a1 + s->a, stride);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    } else if (m == 2 && n == 2) {
         for (; s < end; s++) {
             _tile_loadd(6, b0 + s->b, 64);
             _tile_loadd(4, a0 + s->a, stride);

@@ -14,37 +14,87 @@ enum { SLOT = GM__TILE * GM__TILE };
 // Tile intrinsics of gcc do not order ordinary stores before tile loads.
 static inline void gm__compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 
+// Two tiles whose accumulators wait in scratch: they are stored while the next ones multiply.
+typedef struct gm__waiting {
+    const gm__tiles *tile;
+    const float *slot;
+    int tiles, n, panels;
+} gm__waiting;
+
+static inline void store_waiting(const gm__out *o, gm__waiting *v) {
+    for (int i = 0; i < v->tiles; i++)
+        store_tile(o, v->tile + i, v->slot + i * 2 * SLOT, v->n * 16, v->panels, TILE_INTEGER);
+    v->tiles = 0;
+}
+
+// How the loops of a block are cut. None of this changes a result: accumulators are stored and loaded exactly.
+typedef struct gm__cut {
+    bool small;  // all weights fit L1: each pair of tiles meets all of them, and its output rows are written at once
+    bool stream; // an input tile is used once while weights stay: keep it from pushing them out of L1
+    int steps;   // of a visit: its weights stay in L1 while up to VISIT_TILES tiles meet them
+} gm__cut;
+
+static inline gm__cut engine_cut(const gm__grid *g, const gm__work *w, int panels) {
+    gm__cut cut = {.small = (panels + 4) * w->steps <= 40};
+    cut.stream = g->direct && !cut.small;
+    // measured: 36 KiB of weights when many tiles share them, 16 KiB when they come from L3 for a few
+    cut.steps = w->tiles <= 8 ? 8 : 18;
+    if (w->steps <= cut.steps + 2) cut.steps = w->steps;
+    int visits = (w->steps + cut.steps - 1) / gm_max(1, cut.steps);
+    if (visits > 1) cut.steps = (w->steps + visits - 1) / visits;
+    return cut;
+}
+
+// Panels n and n+1, tiles [m0,m1).
+static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm__cut *cut, const char *a,
+                                 const char *b, size_t panel_bytes, const gm__out *o, int n, int panels, int m0,
+                                 int m1, gm__waiting *waiting) {
+    bool spill = cut->steps < w->steps;
+    int s0 = 0;
+    do {
+        int s1 = gm_min(w->steps, s0 + cut->steps);
+        for (int t = m0; t < m1; t += 2) {
+            int mb = gm_min(2, m1 - t);
+            // without visits two places take turns: one waits, one is filled
+            float *slot = spill                      ? w->slot + (size_t)(t - m0) * 2 * SLOT
+                          : waiting->slot == w->slot ? w->slot + 4 * SLOT
+                                                     : w->slot;
+            const char *a0 = a + w->tile[t].a, *a1 = mb == 2 ? a + w->tile[t + 1].a : a0;
+            gm__compiler_barrier();
+            tile_block(a0, a1, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot, s0 > 0, mb, panels,
+                       cut->stream);
+            store_waiting(o, waiting);
+            if (s1 == w->steps) *waiting = (gm__waiting){&w->tile[t], slot, mb, n, panels};
+        }
+        s0 = s1;
+    } while (s0 < w->steps);
+    if (spill) store_waiting(o, waiting); // the slots are needed again
+}
+
+static inline void prefetch_tile(const gm__grid *g, const gm__work *w, const char *a) {
+    for (int r = 0; r < GM__TILE; r++, a += g->stride)
+        for (int s = 0; s < w->steps; s++) _mm_prefetch(a + w->step[s].a, _MM_HINT_T0);
+}
+
 // All outputs of a block whose strip and tiles are ready.
 static void engine_block(const gm__grid *g, const gm__work *w, const char *a, const gm_panels *p, size_t panel_bytes,
                          const gm__out *o) {
+    gm__waiting waiting = {0};
     int panels = (o->k + 15) / 16;
-    for (int n = 0; n < panels; n += 2) {
-        int nb = gm_min(2, panels - n);
-        const char *b = (const char *)p->data + (size_t)n * panel_bytes;
-        int s0 = 0;
-        do {
-            int s1 = g->spill ? gm_min(w->steps, s0 + GM__STEPS_GROUP) : w->steps;
-            int waiting = -1; // tiles whose accumulators are stored while the next ones multiply
-            float *waiting_slot = NULL;
-            for (int t = 0; t < w->tiles; t += 2) {
-                int mb = gm_min(2, w->tiles - t);
-                gm__compiler_barrier();
-                float *slot = w->slot + (g->spill ? (size_t)t * 2 : (size_t)(t & 2) * 2) * SLOT;
-                const char *a0 = a + w->tile[t].a, *a1 = mb == 2 ? a + w->tile[t + 1].a : a0;
-                tile_block(a0, a1, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot, s0 > 0, mb, nb);
-                if (waiting >= 0)
-                    for (int i = 0; i < 2; i++)
-                        store_tile(o, &w->tile[waiting + i], waiting_slot + i * 2 * SLOT, n * 16, nb, TILE_INTEGER);
-                if (s1 < w->steps) continue;
-                waiting = t;
-                waiting_slot = slot;
-            }
-            if (waiting >= 0)
-                for (int i = 0; i < gm_min(2, w->tiles - waiting); i++)
-                    store_tile(o, &w->tile[waiting + i], waiting_slot + i * 2 * SLOT, n * 16, nb, TILE_INTEGER);
-            s0 = s1;
-        } while (s0 < w->steps);
+    gm__cut cut = engine_cut(g, w, panels);
+    int run = cut.small ? 2 : w->tiles;
+    for (int m = 0; m < w->tiles; m += run) {
+        int end = gm_min(w->tiles, m + run);
+        if (cut.small)
+            for (int t = end; t < gm_min(w->tiles, end + 2); t++) prefetch_tile(g, w, a + w->tile[t].a);
+        for (int n = 0; n < panels; n += 2) {
+            const char *b = (const char *)p->data + (size_t)n * panel_bytes;
+            for (int v = m; v < end; v += GM__VISIT_TILES)
+                engine_panels(g, w, &cut, a, b, panel_bytes, o, n, gm_min(2, panels - n), v,
+                              gm_min(end, v + GM__VISIT_TILES), &waiting);
+        }
     }
+    store_waiting(o, &waiting);
 }
 
 // One grid from start to end. pad is used by flat grids only.

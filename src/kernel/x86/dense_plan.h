@@ -12,7 +12,7 @@
 
 #include <gamut/kernel.h>
 
-enum { GM__TILE = 16, GM__CHUNK = 64, GM__TAPS_MAX = 256 };
+enum { GM__TILE = 16, GM__CHUNK = 64, GM__TAPS_MAX = 256, GM__VISIT_TILES = 64 };
 
 typedef struct gm__tap {
     int oy, ox; // input row = grid row * step + oy, input column = grid column * step + ox
@@ -40,7 +40,6 @@ typedef struct gm__grid {
 
     // the plan
     bool direct, flat;
-    bool spill;         // many steps: weights are walked in groups, accumulators wait in scratch
     int phases;
     gm__phase phase[GM__TAPS_MAX];
     int pitch;          // strip columns of one grid row
@@ -85,9 +84,6 @@ typedef struct gm__work {
     float *slot;   // accumulator tiles
     float *scale, *shift;
 } gm__work;
-
-// Accumulator steps between two visits of scratch: 16 chunks of two panels are 32 KiB, two thirds of L1.
-enum { GM__STEPS_GROUP = 18 };
 
 void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes);
 // The part of dx with row mod stride = py, column mod stride = px. False: no such positions.
