@@ -19,6 +19,8 @@ void gm__vector_fill_avx2(gm_kernels *table) {
     gm__depthwise_fill_avx2(table);
     gm__act_fill_avx2(table);
     gm__norm_fill_avx2(table);
+    gm__pool_fill_avx2(table);
+    gm__loss_fill_avx2(table);
     gm__optimizer_fill_avx2(table);
 }
 
@@ -26,6 +28,8 @@ void gm__vector_fill_avx512(gm_kernels *table) {
     gm__depthwise_fill_avx512(table);
     gm__act_fill_avx512(table);
     gm__norm_fill_avx512(table);
+    gm__pool_fill_avx512(table);
+    gm__loss_fill_avx512(table);
     gm__optimizer_fill_avx512(table);
 }
 

@@ -25,10 +25,14 @@ void gm__optimizer_fill_ref(gm_kernels *table);
 void gm__depthwise_fill_avx2(gm_kernels *table);
 void gm__act_fill_avx2(gm_kernels *table);
 void gm__norm_fill_avx2(gm_kernels *table);
+void gm__pool_fill_avx2(gm_kernels *table);
+void gm__loss_fill_avx2(gm_kernels *table);
 void gm__optimizer_fill_avx2(gm_kernels *table);
 void gm__depthwise_fill_avx512(gm_kernels *table);
 void gm__act_fill_avx512(gm_kernels *table);
 void gm__norm_fill_avx512(gm_kernels *table);
+void gm__pool_fill_avx512(gm_kernels *table);
+void gm__loss_fill_avx512(gm_kernels *table);
 void gm__optimizer_fill_avx512(gm_kernels *table);
 
 #endif

@@ -67,7 +67,11 @@ GM__INLINE vec vec_sqrt(vec a) { return _mm256_sqrt_ps(a); }
 // A NaN in v is kept.
 GM__INLINE vec vec_at_least(float low, vec v) { return _mm256_max_ps(vec_set(low), v); }
 GM__INLINE vec vec_at_most(float high, vec v) { return _mm256_min_ps(vec_set(high), v); }
-GM__INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); } // b when either is NaN
+GM__INLINE vec vec_max(vec kept, vec v) { return _mm256_max_ps(v, kept); } // kept when either is NaN
+// v where it is NaN, else kept
+GM__INLINE vec vec_or_nan(vec kept, vec v) {
+    return _mm256_blendv_ps(kept, v, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+}
 GM__INLINE vec vec_abs(vec v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
 GM__INLINE vec vec_with_sign(vec v, vec sign) {
     return _mm256_or_ps(vec_abs(v), _mm256_and_ps(_mm256_set1_ps(-0.0f), sign));
@@ -85,16 +89,7 @@ GM__INLINE vec vec_scale2(vec v, vec n) {
     __m256 second = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
     return _mm256_mul_ps(_mm256_mul_ps(v, first), second);
 }
-GM__INLINE float vec_sum(vec v) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
-}
-GM__INLINE float vec_top(vec v) {
-    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
-}
+// The sum of all lanes, added as doubles.
 GM__INLINE double vec_sum_double(vec v) {
     __m256d s = _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(v)),
                               _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));

@@ -57,7 +57,11 @@ GM__INLINE vec vec_sqrt(vec a) { return _mm512_sqrt_ps(a); }
 // A NaN in v is kept.
 GM__INLINE vec vec_at_least(float low, vec v) { return _mm512_max_ps(vec_set(low), v); }
 GM__INLINE vec vec_at_most(float high, vec v) { return _mm512_min_ps(vec_set(high), v); }
-GM__INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); } // b when either is NaN
+GM__INLINE vec vec_max(vec kept, vec v) { return _mm512_max_ps(v, kept); } // kept when either is NaN
+// v where it is NaN, else kept
+GM__INLINE vec vec_or_nan(vec kept, vec v) {
+    return _mm512_mask_mov_ps(kept, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), v);
+}
 GM__INLINE vec vec_abs(vec v) { return _mm512_abs_ps(v); }
 GM__INLINE vec vec_with_sign(vec v, vec sign) {
     __m512 bit = _mm512_set1_ps(-0.0f);
@@ -72,10 +76,8 @@ GM__INLINE vec vec_round(vec v) {
 }
 // v * 2^n, n whole
 GM__INLINE vec vec_scale2(vec v, vec n) { return _mm512_scalef_ps(v, n); }
-GM__INLINE float vec_sum(vec v) { return _mm512_reduce_add_ps(v); }
-GM__INLINE float vec_top(vec v) { return _mm512_reduce_max_ps(v); }
 
-// The lower and upper half as doubles, added to sum.
+// The sum of all lanes, added as doubles.
 GM__INLINE double vec_sum_double(vec v) {
     __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
     __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
