@@ -134,7 +134,8 @@ static size_t carve(work *w, const grid *g, void *scratch) {
     w->position = gm__carve(&v, (size_t)positions * sizeof(int));
     w->tile = gm__carve(&v, (size_t)positions * sizeof(block_tile));
     if (g->mode != DIRECT)
-        w->strip = gm__carve(&v, (size_t)rows * (size_t)(g->mode == STRIP ? g->pitch : 1) * (size_t)g->lds * sizeof(float));
+        w->strip = gm__carve(&v, ((size_t)rows * (size_t)(g->mode == STRIP ? g->pitch : 1) * (size_t)g->lds + 4) *
+                                     sizeof(float));
     if (g->type != GM_F32)
         w->weights = gm__carve(&v, (size_t)(g->taps * g->c) * GM__F32_PANELS * GM__PANEL * sizeof(float));
     return v.used;
@@ -211,19 +212,35 @@ static void strip_part(work *w, const grid *g, const void *x, int image, int y0,
     }
 }
 
-static void gather_part(work *w, const grid *g, const void *x, int first, int count) {
-    for (int i = 0; i < count; i++) {
-        const int q = first + i, image = q / (g->gh * g->gw), y = q / g->gw % g->gh, column = q % g->gw;
-        w->position[i] = output_position(g, image, y, column);
-        if (g->mode == DIRECT) continue;
-        float *row = w->strip + (size_t)i * (size_t)g->lds;
-        for (int t = 0; t < g->taps; t++, row += g->c) {
-            const int iy = y * g->step + g->y.offset[t / g->x.count];
-            const int ix = column * g->step + g->x.offset[t % g->x.count];
+// Few channels (first layers): four at once, the surplus is overwritten by the next position or ends in the slack.
+static inline void copy_position(const grid *g, const void *x, size_t at, float *row) {
+    if (g->c <= 4 && g->type == GM_F32) memcpy(row, (const float *)x + at, 4 * sizeof *row);
+    else gm__f32_copy(g->ops, g->type, x, at, g->c, row);
+}
+
+static void gather_position(const grid *g, const void *x, int image, int y, int column, float *row) {
+    for (int i = 0; i < g->y.count; i++) {
+        const int iy = y * g->step + g->y.offset[i];
+        const size_t line = (size_t)(image * g->ih + iy) * (size_t)g->iw;
+        for (int j = 0; j < g->x.count; j++, row += g->c) {
+            const int ix = column * g->step + g->x.offset[j];
             if (iy < 0 || iy >= g->ih || ix < 0 || ix >= g->iw) memset(row, 0, (size_t)g->c * sizeof *row);
-            else
-                gm__f32_copy(g->ops, g->type, x,
-                             ((size_t)(image * g->ih + iy) * (size_t)g->iw + (size_t)ix) * (size_t)g->ldx, g->c, row);
+            else copy_position(g, x, (line + (size_t)ix) * (size_t)g->ldx, row);
+        }
+    }
+}
+
+static void gather_part(work *w, const grid *g, const void *x, int first, int count) {
+    int image = first / (g->gh * g->gw), y = first / g->gw % g->gh, column = first % g->gw;
+    for (int i = 0; i < count; i++) {
+        w->position[i] = output_position(g, image, y, column);
+        if (g->mode == GATHER) gather_position(g, x, image, y, column, w->strip + (size_t)i * (size_t)g->lds);
+        if (++column == g->gw) {
+            column = 0;
+            if (++y == g->gh) {
+                y = 0;
+                image++;
+            }
         }
     }
     add_tiles(w, g, count, g->mode == DIRECT ? (size_t)first * (size_t)g->ldx : 0, (size_t)g->lds);

@@ -3,14 +3,13 @@
 //
 // Positions are cut into chunks that depend on the geometry alone; a chunk's sums are added to dw in order, so any
 // cut of inputs and panels over threads gives the same bits. Inside a chunk dy is laid in panels and the inputs in
-// blocks of 16 channels with zeros around the image, so that every tap is a constant offset.
+// blocks of channels with zeros around the image, so that every tap is a constant offset.
 #include "kernel/f32_engine.h"
 #include <string.h>
 
 enum {
     CHUNK_MAX = 256,         // positions: a pair of panels of dy is 32 KiB
-    CHUNK_MIN = 64,          // fewer and the additions to dw show
-    CHUNK_BYTES = 1 << 20,   // dy and inputs of a chunk share L2
+    BLOCK = 48,              // channels packed at once: four tiles of 12
 };
 
 typedef struct plan {
@@ -33,16 +32,14 @@ typedef struct work {
 
 static void make_plan(plan *p, const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, bool flat) {
     *p = (plan){.ops = ops, .type = type, .g = g, .flat = flat, .gather = flat || g->r * g->s == 1};
-    const int channels = flat ? g->r * g->s * g->c : g->c;
-    const int target = gm_max(CHUNK_MIN, gm_min(CHUNK_MAX, CHUNK_BYTES / 4 / (channels + g->k)));
-    p->block = flat ? channels : GM__PANEL;
+    p->block = flat ? g->r * g->s * g->c : BLOCK;
     p->lda = gm_round_up(p->block, GM__PANEL);
     if (p->gather) {
-        p->positions = target;
+        p->positions = CHUNK_MAX;
         return;
     }
-    p->images = target / (g->ho * g->wo);
-    p->rows = p->images ? g->ho : gm_max(1, target / g->wo);
+    p->images = CHUNK_MAX / (g->ho * g->wo);
+    p->rows = p->images ? g->ho : gm_max(1, CHUNK_MAX / g->wo);
     p->positions = gm_max(1, p->images) * p->rows * g->wo;
     p->pitch = (g->wo - 1) * g->stride + g->s;
     p->image_rows = (p->rows - 1) * g->stride + g->r;
@@ -53,7 +50,7 @@ static size_t carve(work *w, const plan *p, void *scratch) {
     const int strip = p->gather ? p->positions : gm_max(1, p->images) * p->image_rows * p->pitch;
     *w = (work){0};
     w->run = gm__carve(&v, (size_t)gm_max(1, p->images) * (size_t)gm_max(1, p->rows) * sizeof(gm__f32_run));
-    w->x = gm__carve(&v, (size_t)strip * (size_t)p->lda * sizeof(float));
+    w->x = gm__carve(&v, ((size_t)strip * (size_t)p->lda + 4) * sizeof(float));
     w->dy = gm__carve(&v, (size_t)p->positions * (size_t)gm__panels_of(p->g->k) * GM__PANEL * sizeof(float));
     return v.used;
 }
@@ -69,23 +66,38 @@ static void pack_dy(const plan *p, work *w, const void *dy, int first, int count
     w->positions = count;
 }
 
-// Channels [c, c + count) of input position (iy, ix), zeros outside of the image.
-static void copy_position(const plan *p, const void *x, int image, int iy, int ix, int c, int count, float *out) {
+// Channels [c, c + count) of input position (iy, ix), zeros outside of the image. Few channels (first
+// layers): four at once, the surplus is overwritten by the next position or ends in the slack.
+static inline void copy_position(const plan *p, const void *x, int image, int iy, int ix, int c, int count, float *out) {
     const gm_conv *g = p->g;
-    if (iy < 0 || iy >= g->h || ix < 0 || ix >= g->w) memset(out, 0, (size_t)count * sizeof *out);
-    else
-        gm__f32_copy(p->ops, p->type, x,
-                     ((size_t)(image * g->h + iy) * (size_t)g->w + (size_t)ix) * (size_t)g->ldx + (size_t)c, count, out);
+    if (iy < 0 || iy >= g->h || ix < 0 || ix >= g->w) {
+        memset(out, 0, (size_t)count * sizeof *out);
+        return;
+    }
+    const size_t at = ((size_t)(image * g->h + iy) * (size_t)g->w + (size_t)ix) * (size_t)g->ldx + (size_t)c;
+    if (p->type != GM_F32) p->ops->widen((const gm_bf16 *)x + at, (size_t)count, out);
+    else if (p->flat && count <= 4) memcpy(out, (const float *)x + at, 4 * sizeof *out);
+    else memcpy(out, (const float *)x + at, (size_t)count * sizeof *out);
 }
 
 static void pack_gather(const plan *p, work *w, const void *x, int first, int c, int count) {
     const gm_conv *g = p->g;
+    int image = first / (g->ho * g->wo), y = first / g->wo % g->ho, column = first % g->wo;
     for (int i = 0; i < w->positions; i++) {
-        const int q = first + i, image = q / (g->ho * g->wo), y = q / g->wo % g->ho, column = q % g->wo;
+        const int iy = y * g->stride - g->pad, ix = column * g->stride - g->pad;
         float *out = w->x + (size_t)i * (size_t)p->lda;
-        for (int t = 0; t < (p->flat ? g->r * g->s : 1); t++)
-            copy_position(p, x, image, y * g->stride - g->pad + t / g->s, column * g->stride - g->pad + t % g->s, c,
-                          p->flat ? g->c : count, out + t * g->c);
+        if (!p->flat) copy_position(p, x, image, iy, ix, c, count, out);
+        else
+            for (int r = 0; r < g->r; r++)
+                for (int s = 0; s < g->s; s++, out += g->c)
+                    copy_position(p, x, image, iy + r, ix + s, 0, g->c, out);
+        if (++column == g->wo) {
+            column = 0;
+            if (++y == g->ho) {
+                y = 0;
+                image++;
+            }
+        }
     }
     w->run[0] = (gm__f32_run){0, 0, w->positions};
     w->runs = 1;
@@ -97,13 +109,13 @@ static void pack_strip(const plan *p, work *w, const void *x, int i0, int i1, in
     const int rows = (y1 - y0 - 1) * g->stride + g->r;
     w->runs = 0;
     for (int i = i0; i < i1; i++) {
-        const size_t at = (size_t)(i - i0) * (size_t)(p->image_rows * p->pitch) * GM__PANEL;
+        const size_t at = (size_t)(i - i0) * (size_t)(p->image_rows * p->pitch) * (size_t)p->lda;
         float *out = w->x + at;
         for (int y = 0; y < rows; y++)
-            for (int column = 0; column < p->pitch; column++, out += GM__PANEL)
+            for (int column = 0; column < p->pitch; column++, out += p->lda)
                 copy_position(p, x, i, y0 * g->stride - g->pad + y, column - g->pad, c, count, out);
         for (int y = 0; y < y1 - y0; y++, w->runs++)
-            w->run[w->runs] = (gm__f32_run){(ptrdiff_t)at + (ptrdiff_t)(y * g->stride * p->pitch) * GM__PANEL,
+            w->run[w->runs] = (gm__f32_run){(ptrdiff_t)at + (ptrdiff_t)(y * g->stride * p->pitch) * p->lda,
                                             (ptrdiff_t)(w->runs * g->wo) * GM__PANEL, g->wo};
     }
 }
@@ -112,7 +124,7 @@ static void pack_strip(const plan *p, work *w, const void *x, int i0, int i1, in
 static void multiply(const plan *p, const work *w, const gm_panels *panels, float *dw, int c, int count, int p0, int p1) {
     const gm_conv *g = p->g;
     const int tiles = (count + p->ops->rows - 1) / p->ops->rows;
-    gm__f32_outer t = {.step_a = p->gather ? p->lda : GM__PANEL * g->stride, .run = w->run, .runs = w->runs,
+    gm__f32_outer t = {.step_a = p->gather ? p->lda : p->lda * g->stride, .run = w->run, .runs = w->runs,
                        .panel_stride = (size_t)p->positions * GM__PANEL, .dw_panel_stride = panels->panel_stride};
     for (int panel = p0; panel < p1; panel += t.panels) {
         t.panels = gm_min(p->ops->panels, p1 - panel);
@@ -121,7 +133,7 @@ static void multiply(const plan *p, const work *w, const gm_panels *panels, floa
         for (int tap = 0; tap < (p->gather ? 1 : g->r * g->s); tap++) {
             const size_t to = (size_t)panel * panels->panel_stride + (size_t)(c * GM__PANEL) +
                               (p->flat ? 0 : gm__tap_offset(panels, g, tap / g->s, tap % g->s));
-            const float *a = w->x + (size_t)(tap / g->s * p->pitch + tap % g->s) * GM__PANEL;
+            const float *a = w->x + (size_t)(tap / g->s * p->pitch + tap % g->s) * (size_t)p->lda;
             for (int i = 0, done = 0; i < tiles; i++, done += t.rows) {
                 t.rows = (count - done + tiles - i - 1) / (tiles - i);
                 t.a = a + done;
@@ -139,6 +151,10 @@ void gm__f32_wgrad(const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, cons
     make_plan(&p, ops, type, g, panels->flat != 0);
     carve(&w, &p, scratch);
     if (p.flat) c1 = p.block;
+    else { // blocks of nearly equal size
+        const int blocks = gm_max(1, (c1 - c0 + BLOCK - 1) / BLOCK);
+        p.block = gm_round_up((c1 - c0 + blocks - 1) / blocks, GM__PANEL);
+    }
     if (p.gather) {
         for (int q = 0, all = g->n * g->ho * g->wo; q < all; q += p.positions) {
             pack_dy(&p, &w, dy, q, gm_min(p.positions, all - q), p0, p1);

@@ -2,6 +2,7 @@
 // kernel: the layout of packed weights, and packing of the f32 masters into other types and transposed.
 #include "kernel_private.h"
 #include <math.h>
+#include <string.h>
 
 // Inputs of one stored tap, padded to what a kernel of this type reads at once.
 static int padded_rows(gm_dtype type, int rows) {
@@ -28,19 +29,30 @@ size_t gm_panels_index(const gm_panels *p, int o, int i, int tap) {
     return (size_t)(o / GM__PANEL) * p->panel_stride + row * GM__PANEL + (size_t)(o % GM__PANEL);
 }
 
+// Two rows of 16 inputs as 16 pairs, rounded like gm_bf16_from_f32. Whole words, so that compilers vectorise it.
+static uint32_t rounded(float v) {
+    uint32_t u;
+    memcpy(&u, &v, sizeof u);
+    return v == v ? u + 0x7fffu + ((u >> 16) & 1u) : u | 0x400000u;
+}
+static void pair_rows(const float *even, const float *odd, gm_bf16 *out) {
+    uint32_t pair[GM__PANEL]; // little-endian: the even input comes first
+    for (int lane = 0; lane < GM__PANEL; lane++)
+        pair[lane] = rounded(even[lane]) >> 16 | (rounded(odd[lane]) & 0xffff0000u);
+    memcpy(out, pair, sizeof pair);
+}
+
 // One tap of one panel: rows of 16 f32 -> the layout of dst. inverse: 1/scale a lane (int8 only).
 static void pack_tap(gm_dtype type, const float *rows, int count, void *dst, size_t at,
                      const float *inverse) {
+    static const float zero[GM__PANEL];
     const int padded = padded_rows(type, count);
     if (type == GM_F32) {
-        float *out = (float *)dst + at;
-        for (int i = 0; i < count * GM__PANEL; i++) out[i] = rows[i];
+        memcpy((float *)dst + at, rows, (size_t)(count * GM__PANEL) * sizeof *rows);
     } else if (type == GM_BF16) {
         gm_bf16 *out = (gm_bf16 *)dst + at;
-        for (int i = 0; i < padded; i++)
-            for (int lane = 0; lane < GM__PANEL; lane++)
-                out[(i / 2) * 32 + lane * 2 + (i & 1)] =
-                    i < count ? gm_bf16_from_f32(rows[i * GM__PANEL + lane]) : 0;
+        for (int i = 0; i < padded; i += 2, out += 2 * GM__PANEL)
+            pair_rows(i < count ? rows + i * GM__PANEL : zero, i + 1 < count ? rows + (i + 1) * GM__PANEL : zero, out);
     } else {
         int8_t *out = (int8_t *)dst + at;
         for (int i = 0; i < padded; i++)
@@ -72,28 +84,45 @@ void gm__pack_ref(const gm_panels *master, gm_panels *dst, int p0, int p1) {
     }
 }
 
+typedef float four __attribute__((vector_size(16), aligned(4)));
+
+// 16 x 16, in blocks of 4 x 4
+static void transpose(const float *from, float *to) {
+    for (int i = 0; i < GM__PANEL; i += 4)
+        for (int j = 0; j < GM__PANEL; j += 4) {
+            const four *p = (const four *)(const void *)(from + i * GM__PANEL + j);
+            four *q = (four *)(void *)(to + j * GM__PANEL + i);
+            const four a = p[0], b = p[4], c = p[8], d = p[12];
+            const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            const four ef = __builtin_shufflevector(a, b, 2, 6, 3, 7), gh = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            q[0] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+            q[4] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+            q[8] = __builtin_shufflevector(ef, gh, 0, 1, 4, 5);
+            q[12] = __builtin_shufflevector(ef, gh, 2, 3, 6, 7);
+        }
+}
+
 void gm__pack_t_ref(const gm_panels *master, gm_panels *dst, int p0, int p1) {
     const int taps = master->r * master->s;
-    const float *from = master->data;
     for (int p = p0; p < p1; p++) {
         const int lanes = gm_min(GM__PANEL, master->inputs - p * GM__PANEL);
         for (int t = 0; t < taps; t++) {
             const size_t to = (size_t)p * dst->panel_stride + (size_t)t * dst->tap_stride;
-            // block of 16 outputs of the master: 16 rows of dst
-            for (int o0 = 0; o0 < padded_rows(dst->type, master->outputs); o0 += GM__PANEL) {
-                float rows[GM__PANEL * GM__PANEL] = {0};
-                const int outputs = gm_max(0, gm_min(GM__PANEL, master->outputs - o0));
-                for (int lane = 0; lane < lanes && outputs > 0; lane++) {
-                    const float *w = from + gm_panels_index(master, o0, p * GM__PANEL + lane, t);
-                    for (int o = 0; o < outputs; o++) rows[o * GM__PANEL + lane] = w[o];
+            // a panel of the master: 16 rows of dst
+            for (int o = 0; o < padded_rows(dst->type, master->outputs); o += GM__PANEL) {
+                float block[GM__PANEL * GM__PANEL] = {0}, rows[GM__PANEL * GM__PANEL] = {0};
+                if (o < master->outputs) {
+                    memcpy(block, (const float *)master->data + gm_panels_index(master, o, p * GM__PANEL, t),
+                           (size_t)(lanes * GM__PANEL) * sizeof *block);
+                    transpose(block, rows);
                 }
                 if (dst->type == GM_F32)
-                    pack_tap(GM_F32, rows, outputs, dst->data, to + (size_t)o0 * GM__PANEL, NULL);
+                    pack_tap(GM_F32, rows, gm_min(GM__PANEL, master->outputs - o), dst->data,
+                             to + (size_t)(o * GM__PANEL), NULL);
                 else
-                    for (int i = 0; i < GM__PANEL * GM__PANEL; i++)
-                        ((gm_bf16 *)dst->data)[to + (size_t)(o0 + i / 32 * 2) * GM__PANEL +
-                                               (size_t)(i % 32)] =
-                            gm_bf16_from_f32(rows[(i / 32 * 2 + (i & 1)) * GM__PANEL + i % 32 / 2]);
+                    for (int i = 0; i < GM__PANEL; i += 2)
+                        pair_rows(rows + i * GM__PANEL, rows + (i + 1) * GM__PANEL,
+                                  (gm_bf16 *)dst->data + to + (size_t)((o + i) * GM__PANEL));
             }
         }
     }
