@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# SIGKILL in mid-epoch, 20 times at random moments, --resume each time: the model is that of an undisturbed run, bit
+# for bit.
+. "$(dirname "$0")/common.bash"
+: "${MAKE_DATA:?set it to the make_data program}"
+KILLS=${KILLS:-20}
+RANDOM=${SEED:-1}
+echo "kills $KILLS, seed ${SEED:-1}"
+
+"$MAKE_DATA" "$work/data" 80 4 12 || fail "make_data"
+{
+    tiny_recipe "$work/data"
+    echo "eval_every: 5"
+    echo "ema: 0.99"
+} | sed 's/^epochs:.*/epochs: 40/; s/^checkpoint_seconds:.*/checkpoint_seconds: 0.02/' >"$work/tiny.yaml"
+
+begin=$(date +%s%N)
+expect 0 train "$work/tiny.yaml" --out "$work/whole" --quiet --threads 1
+whole=$((($(date +%s%N) - begin) / 1000000))
+echo "undisturbed: $whole ms"
+
+kills=0
+attempts=0
+while [ $kills -lt "$KILLS" ] && [ $attempts -lt 200 ]; do
+    attempts=$((attempts + 1))
+    "$GAMUT" train "$work/tiny.yaml" --out "$work/cut" --resume --quiet --threads 1 >"$work/out" 2>"$work/err" &
+    pid=$!
+    # One thread: tests share the processors, and threads that wait for each other would make this slow.
+    # A random moment within the first part of the run, so that there is always something left to kill.
+    sleep "$(awk "BEGIN{print (40 + $RANDOM % (10 + $whole / 16)) / 1000}")"
+    if kill -KILL $pid 2>/dev/null; then
+        wait $pid 2>/dev/null
+        [ -e "$work/cut/model.safetensors" ] && break
+        kills=$((kills + 1))
+    else
+        wait $pid || fail "a resumed run failed"
+        break
+    fi
+done
+echo "killed $kills times"
+if [ ! -e "$work/cut/model.safetensors" ]; then
+    expect 0 train "$work/tiny.yaml" --out "$work/cut" --resume --quiet --threads 1
+fi
+[ $kills -ge "$KILLS" ] || fail "only $kills kills before the run ended: lengthen it"
+cmp "$work/whole/model.safetensors" "$work/cut/model.safetensors" || fail "the resumed run ended with other bits"
+find "$work/cut" -type f | grep -vE '/(model\.safetensors|recipe\.yaml|log\.jsonl)$' && fail "left-overs"
+# The log tells of every epoch once.
+[ "$(grep -c '"event":"epoch"' "$work/cut/log.jsonl")" = 40 ] ||
+    fail "the log has $(grep -c '"event":"epoch"' "$work/cut/log.jsonl") epochs, not 40"
+finish
