@@ -82,6 +82,13 @@ static int32_t source(int at, int side, int shift, bool flip, gm_pad_mode mode) 
     return s;
 }
 
+// The stored row that row `at` of the augmented image shows; NULL: padding.
+static const uint8_t *stored_row(const gm_dataset *d, const uint8_t *src, int at, const draw *r,
+                                 gm_pad_mode mode) {
+    int32_t from = source(at, d->height, r->shift_y, false, mode);
+    return from < 0 ? NULL : src + (size_t)from * (size_t)(d->width * d->channels);
+}
+
 // Normalised value of each pixel byte.
 typedef struct levels {
     float f32[4][256];
@@ -147,33 +154,30 @@ static float between(int at, int out, int side, int *low, int *high) {
     return s - (float)*low;
 }
 
+// Rows are first brought out as at the stored size; the last two are kept, as most serve two output
+// rows.
 static void fill_resized(const gm_dataset *d, const uint8_t *src, const levels *t, const draw *r,
-                         gm_pad_mode mode, int side, size_t base, gm_batch *b) {
-    int32_t left[GM__IMAGE_SIDE_MAX], right[GM__IMAGE_SIDE_MAX];
-    float weight[GM__IMAGE_SIDE_MAX];
-    int low, high, channels = d->channels;
-    for (int x = 0; x < side; x++) {
-        weight[x] = between(x, side, d->width, &low, &high);
-        left[x] = source(low, d->width, r->shift_x, r->flip, mode);
-        right[x] = source(high, d->width, r->shift_x, r->flip, mode);
-    }
+                         const int32_t *column, gm_pad_mode mode, int side, size_t base,
+                         gm_batch *b) {
+    float line[2][4 * GM__IMAGE_SIDE_MAX], weight[GM__IMAGE_SIDE_MAX];
+    int left[GM__IMAGE_SIDE_MAX], right[GM__IMAGE_SIDE_MAX], held[2] = {-1, -1}, near[2],
+                                                             channels = d->channels;
+    for (int x = 0; x < side; x++) weight[x] = between(x, side, d->width, &left[x], &right[x]);
     for (int y = 0; y < side; y++) {
-        float down = between(y, side, d->height, &low, &high);
-        int32_t top = source(low, d->height, r->shift_y, false, mode);
-        int32_t bottom = source(high, d->height, r->shift_y, false, mode);
+        float down = between(y, side, d->height, &near[0], &near[1]);
+        for (int k = 0; k < 2; k++) {
+            int slot = near[k] & 1; // the two are neighbours or the same
+            if (held[slot] == near[k]) continue;
+            fill_row_f32(t, stored_row(d, src, near[k], r, mode), column, d->width, channels,
+                         channels, line[slot]);
+            held[slot] = near[k];
+        }
+        const float *top = line[near[0] & 1], *bottom = line[near[1] & 1];
         for (int x = 0; x < side; x++, base += (size_t)b->ld) {
+            int p = left[x] * channels, q = right[x] * channels;
             for (int c = 0; c < channels; c++) {
-                const float *level = t->f32[c];
-                float corner[4];
-                int32_t rows[2] = {top, bottom}, columns[2] = {left[x], right[x]};
-                for (int k = 0; k < 4; k++) {
-                    int32_t row = rows[k >> 1], column = columns[k & 1];
-                    corner[k] = row < 0 || column < 0
-                                    ? 0
-                                    : level[src[(row * d->width + column) * channels + c]];
-                }
-                float upper = corner[0] + weight[x] * (corner[1] - corner[0]);
-                float lower = corner[2] + weight[x] * (corner[3] - corner[2]);
+                float upper = top[p + c] + weight[x] * (top[q + c] - top[p + c]);
+                float lower = bottom[p + c] + weight[x] * (bottom[q + c] - bottom[p + c]);
                 put(b, base + (size_t)c, upper + down * (lower - upper));
             }
         }
@@ -181,7 +185,8 @@ static void fill_resized(const gm_dataset *d, const uint8_t *src, const levels *
 }
 
 static void cut_out(const gm_dataset *d, int side, const draw *r, size_t base, gm_batch *b) {
-    side = gm_max(side * b->width / d->width, 1); // given in stored pixels
+    side =
+        gm_max(gm_min(side, GM__IMAGE_SIDE_MAX) * b->width / d->width, 1); // given in stored pixels
     int y0 = (int)(r->cut_y * (float)b->height) - side / 2,
         x0 = (int)(r->cut_x * (float)b->width) - side / 2;
     for (int y = gm_max(y0, 0); y < gm_min(y0 + side, b->height); y++)
@@ -256,23 +261,18 @@ void gm_batch_fill(const gm_dataset *d, const int32_t *index, const int32_t *ord
         size_t base = (size_t)i * (size_t)b->height * row;
         draw r = random ? draw_image(a, seed, epoch, image) : (draw){0};
         b->label[i] = d->labels[image];
-        if (resized) {
-            fill_resized(d, src, &table, &r, a->pad_mode, side, base, b);
-        } else {
-            for (int x = 0; x < d->width; x++)
-                column[x] = source(x, d->width, r.shift_x, r.flip, a->pad_mode);
-            for (int y = 0; y < d->height; y++) {
-                int32_t from = source(y, d->height, r.shift_y, false, a->pad_mode);
-                const uint8_t *line =
-                    from < 0 ? NULL : src + (size_t)from * (size_t)(d->width * d->channels);
-                size_t at = base + (size_t)y * row;
-                if (b->type == GM_BF16)
-                    fill_row_bf16(&table, line, column, d->width, d->channels, b->ld,
-                                  (gm_bf16 *)b->x + at);
-                else
-                    fill_row_f32(&table, line, column, d->width, d->channels, b->ld,
-                                 (float *)b->x + at);
-            }
+        for (int x = 0; x < d->width; x++)
+            column[x] = source(x, d->width, r.shift_x, r.flip, a->pad_mode);
+        if (resized) fill_resized(d, src, &table, &r, column, a->pad_mode, side, base, b);
+        for (int y = 0; y < d->height && !resized; y++) {
+            const uint8_t *line = stored_row(d, src, y, &r, a->pad_mode);
+            size_t at = base + (size_t)y * row;
+            if (b->type == GM_BF16)
+                fill_row_bf16(&table, line, column, d->width, d->channels, b->ld,
+                              (gm_bf16 *)b->x + at);
+            else
+                fill_row_f32(&table, line, column, d->width, d->channels, b->ld,
+                             (float *)b->x + at);
         }
         if (a->cutout > 0) cut_out(d, a->cutout, &r, base, b);
     }
