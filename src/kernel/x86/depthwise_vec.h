@@ -194,53 +194,51 @@ static void depthwise_dgrad(gm_dtype t, const gm_conv *g, const void *dy, const 
 
 // --- gradient of the taps: sums of one image in registers, images added in order to dw ---
 
-// One tap row of one image for channels [b, b + VEC).
+// One row of x against one row of dy: adds to the sums of one row of taps for one vector of channels.
 GM__INLINE void dw_wgrad_row(const gm_dtype t, const int columns, const int stride, const gm_conv *g, const char *x,
-                             const char *dy, int i, vec *sum) {
-    enum { STEP = VEC_REGISTERS == 32 ? 6 : 3, MOST = (STEP - 1) * 2 + 7 };
+                             const char *dy, vec *sum) {
+    enum { STEP = VEC_REGISTERS == 32 ? 8 : 4, MOST = (STEP - 1) * 2 + 7 };
     const int span = (STEP - 1) * stride + columns;
-    const ptrdiff_t size = vec_bytes(t), ldx = g->ldx * size, ldy = g->ldy * size;
-    for (int j = 0; j < columns; j++) sum[j] = vec_zero();
-    for (int oy = 0; oy < g->ho; oy++) {
-        int iy = oy * stride + i - g->pad;
-        if (iy < 0 || iy >= g->h) continue;
-        const char *in = x + (ptrdiff_t)iy * g->w * ldx, *out = dy + (ptrdiff_t)oy * g->wo * ldy;
-        for (int ox = 0; ox < g->wo; ox += STEP) {
-            int x0 = ox * stride - g->pad;
-            vec v[MOST], d[STEP];
-            if (x0 >= 0 && x0 + span <= g->w && ox + STEP <= g->wo) {
+    const ptrdiff_t ldx = g->ldx * vec_bytes(t), ldy = g->ldy * vec_bytes(t);
+    vec acc[7];
+#pragma GCC unroll 8
+    for (int j = 0; j < columns; j++) acc[j] = sum[j];
+    for (int ox = 0; ox < g->wo; ox += STEP) {
+        const int x0 = ox * stride - g->pad;
+        const bool inside = x0 >= 0 && x0 + span <= g->w && ox + STEP <= g->wo;
+        vec v[MOST];
 #pragma GCC unroll 32
-                for (int k = 0; k < span; k++) v[k] = vec_load(t, in + (x0 + k) * ldx);
+        for (int k = 0; k < span; k++)
+            v[k] = vec_load(t, inside || (unsigned)(x0 + k) < (unsigned)g->w ? x + (x0 + k) * ldx : dw_zeros);
 #pragma GCC unroll 8
-                for (int o = 0; o < STEP; o++) d[o] = vec_load(t, out + (ox + o) * ldy);
-            } else {
-#pragma GCC unroll 32
-                for (int k = 0; k < span; k++)
-                    v[k] = vec_load(t, (unsigned)(x0 + k) < (unsigned)g->w ? in + (x0 + k) * ldx : dw_zeros);
+        for (int o = 0; o < STEP; o++) {
+            vec d = vec_load(t, inside || ox + o < g->wo ? dy + (ox + o) * ldy : dw_zeros);
 #pragma GCC unroll 8
-                for (int o = 0; o < STEP; o++)
-                    d[o] = vec_load(t, ox + o < g->wo ? out + (ox + o) * ldy : dw_zeros);
-            }
-#pragma GCC unroll 8
-            for (int o = 0; o < STEP; o++)
-#pragma GCC unroll 8
-                for (int j = 0; j < columns; j++) sum[j] = vec_fma(v[o * stride + j], d[o], sum[j]);
+            for (int j = 0; j < columns; j++) acc[j] = vec_fma(v[o * stride + j], d, acc[j]);
         }
     }
+#pragma GCC unroll 8
+    for (int j = 0; j < columns; j++) sum[j] = acc[j];
 }
 
-GM__INLINE void dw_wgrad(const gm_dtype t, const int columns, const int stride, const gm_conv *g, const void *x,
+GM__INLINE void dw_wgrad(const gm_dtype t, const int kernel, const int stride, const gm_conv *g, const void *x,
                          const void *dy, float *dw, int w_row, int w_ld, int c0, int c1) {
+    const ptrdiff_t x_row = (ptrdiff_t)g->w * g->ldx * vec_bytes(t), dy_row = (ptrdiff_t)g->wo * g->ldy * vec_bytes(t);
     for (int n = 0; n < g->n; n++)
         for (int b = c0; b < c1; b += VEC) {
-            const char *in = row_at(t, x, (ptrdiff_t)n * g->h * g->w, g->ldx) + b * vec_bytes(t);
-            const char *out = row_at(t, dy, (ptrdiff_t)n * g->ho * g->wo, g->ldy) + b * vec_bytes(t);
-            for (int i = 0; i < columns; i++) {
-                vec sum[8];
-                dw_wgrad_row(t, columns, stride, g, in, out, i, sum);
-                float *to = dw + (ptrdiff_t)i * w_row * w_ld + b;
-                for (int j = 0; j < columns; j++, to += w_ld)
-                    vec_store_part(to, c1 - b, vec_load_part(to, c1 - b) + sum[j]);
+            vec sums[49];
+            for (int i = 0; i < kernel * kernel; i++) sums[i] = vec_zero();
+            const char *in = (const char *)x + n * g->h * x_row + b * vec_bytes(t);
+            const char *out = (const char *)dy + n * g->ho * dy_row + b * vec_bytes(t);
+            for (int oy = 0; oy < g->ho; oy++)
+                for (int i = 0; i < kernel; i++) {
+                    const int iy = oy * stride + i - g->pad;
+                    if (iy < 0 || iy >= g->h) continue;
+                    dw_wgrad_row(t, kernel, stride, g, in + iy * x_row, out + oy * dy_row, sums + i * kernel);
+                }
+            for (int i = 0; i < kernel * kernel; i++) {
+                float *to = dw + (ptrdiff_t)(i / kernel * w_row + i % kernel) * w_ld + b;
+                vec_store_part(to, c1 - b, vec_load_part(to, c1 - b) + sums[i]);
             }
         }
 }
