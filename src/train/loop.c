@@ -15,7 +15,7 @@ static double epoch_of(const gm__run *r) { return (double)r->marks.step / (doubl
 
 static void take_snapshot(gm__run *r, const session *now) {
     r->marks.seconds = now->seconds_before + gm_now() - now->start;
-    r->marks.guard.strikes = 0;
+    if (r->marks.guard.calm < GM__GUARD_CALM) r->marks.guard.strikes = 0; // a sane step came in between
     gm__weights_copy(&r->good, &r->live, r->model->graph->floats);
     r->marks_good = r->marks;
 }
@@ -71,8 +71,9 @@ static gm_status roll_back(gm__run *r, session *now, gm__verdict verdict, double
     m->updates = r->marks_good.updates;
     m->ema_updates = r->marks_good.ema_updates;
     gm__guard_rolled_back(&m->guard);
-    gm_log(GM_LOG_WARN, "loss %.4g at epoch %.2f, step %llu: rolled back to step %llu", loss, epoch_of(r),
-           (unsigned long long)m->step, (unsigned long long)r->marks_good.step);
+    gm_log(GM_LOG_WARN, "%s at epoch %.2f, step %llu (loss %.4g): rolled back to step %llu",
+           verdict == GM__SPIKE ? "the loss jumped" : "loss or gradient not finite", epoch_of(r),
+           (unsigned long long)m->step, loss, (unsigned long long)r->marks_good.step);
     gm__log_line(r, "{\"event\":\"rollback\",\"step\":%llu,\"epoch\":%.4f,\"to\":%llu,\"spike\":%s}",
                  (unsigned long long)m->step, epoch_of(r), (unsigned long long)r->marks_good.step,
                  verdict == GM__SPIKE ? "true" : "false");

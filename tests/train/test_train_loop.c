@@ -20,7 +20,7 @@ static void every_strategy_learns_with_every_subnet(void **state) {
     for (int strategy = GM_STRATEGY_PLAIN; strategy <= GM_STRATEGY_DEPS; strategy++) {
         gm_train_settings s = small_settings();
         s.strategy = (gm_strategy)strategy;
-        s.epochs = 8;
+        s.epochs = 5;
         s.phase_lr[1] = s.phase_lr[2] = s.phase_lr[3] = s.phase_lr[4] = s.phase_lr[5] = 0.3f;
         gm_train_result r = run(&s, "learn", NULL, false);
         assert_int_equal(r.choices, strategy == GM_STRATEGY_PLAIN ? 1 : 2);
@@ -34,7 +34,132 @@ static void every_strategy_learns_with_every_subnet(void **state) {
     }
 }
 
+static void subnets_of_no_weight_leave_no_trace(void **state) {
+    (void)state;
+    gm_train_settings s = small_settings();
+    s.sort = GM_SORT_NONE; // sorting moves channels, whatever the subnets weigh
+    snprintf(s.eval_choices[0], sizeof s.eval_choices[0], "max");
+    s.eval_choice_count = 1;
+    char a[256], b[256];
+    gm__train_hooks hooks = {.beta_zero = true};
+    s.strategy = GM_STRATEGY_DEPS;
+    run(&s, "beta-zero", &hooks, true);
+    s.strategy = GM_STRATEGY_PLAIN;
+    run(&s, "alone", NULL, true);
+    folder_name(a, sizeof a, "beta-zero");
+    folder_name(b, sizeof b, "alone");
+    assert_same_model(a, b);
+    folder_remove(a);
+    folder_remove(b);
+}
+
+typedef struct ledger {
+    const gm_graph *graph;
+    const gm_train_settings *settings;
+    double macs;
+} ledger;
+
+static void enter(void *self, uint64_t step, const gm__step_plan *plan) {
+    (void)step;
+    ledger *l = self;
+    for (int i = 0; i < plan->slots; i++) {
+        gm_cost cost;
+        gm_error err = {0};
+        assert_ok(gm_count(l->graph, &plan->slot[i].choice, &cost, &err));
+        l->macs += 3.0 * (double)cost.macs * l->settings->batch;
+    }
+}
+
+static void the_ledger_adds_what_was_trained(void **state) {
+    (void)state;
+    gm_error err = {0};
+    gm_train_settings s = small_settings();
+    ledger l = {.settings = &s};
+    gm__train_hooks hooks = {.planned = enter, .self = &l};
+    gm_graph *g = NULL;
+    assert_ok(gm_model_graph(s.preset, &s.model, &g, &err));
+    l.graph = g;
+    gm_train_result r = run(&s, "ledger", &hooks, false);
+    assert_true(r.macs_spent == l.macs);
+    // With a budget the run stops at it, never beyond.
+    s.max_macs = r.macs_spent / 2;
+    gm_train_result half = run(&s, "budget", NULL, false);
+    assert_true(half.macs_spent <= s.max_macs && half.macs_spent > 0.9 * s.max_macs);
+    gm_graph_destroy(g);
+}
+
+static void threads_change_nothing(void **state) {
+    (void)state;
+    char a[256], b[256];
+    gm_train_settings s = small_settings();
+    s.epochs = 0.5;
+    s.delay = 0.2f;
+    run(&s, "one", NULL, true);
+    gm_threads_set(2);
+    run(&s, "two", NULL, true);
+    gm_threads_set(1);
+    folder_name(a, sizeof a, "one");
+    folder_name(b, sizeof b, "two");
+    assert_same_model(a, b);
+    folder_remove(a);
+    folder_remove(b);
+}
+
+static void calibration_repeats_itself(void **state) {
+    (void)state;
+    char folder[256], path[300];
+    gm_error err = {0};
+    gm_train_settings s = small_settings();
+    s.epochs = 1;
+    run(&s, "calibrate", NULL, true);
+    folder_name(folder, sizeof folder, "calibrate");
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    gm_model *m = NULL;
+    gm_walker *w = NULL;
+    gm_dataset *d = make_data(480, 12, 1, 4, 1);
+    assert_ok(gm_model_load(path, &m, &err));
+    assert_ok(gm_walker_create(m->graph, m->norm_offset, GM_F32, 32, false, &w, &err));
+    gm_choice choice, other = gm_choice_min(&m->graph->space);
+    assert_ok(gm_choice_parse(&m->graph->space, "random:5", &choice, &err));
+    gm_eval_result before, after;
+    assert_int_equal(gm_evaluate(m, w, d, NULL, 0, &choice, &before, &err), GM_ERR_STATE); // calibrated or refused
+    assert_non_null(strstr(err.text, "calibrate"));
+    gm_calibrate_settings cs = gm_calibrate_settings_default();
+    cs.images = 100;
+    gm_augment a = s.augment;
+    memcpy(a.mean, m->input_mean, sizeof a.mean);
+    memcpy(a.std, m->input_std, sizeof a.std);
+    assert_ok(gm_calibrate(m, w, d, NULL, 0, &a, &cs, &choice, &err));
+    size_t floats = m->graph->norm_floats;
+    float *mean = gm_alloc(floats, sizeof *mean), *var = gm_alloc(floats, sizeof *var);
+    memcpy(mean, gm_model_norms(m, &choice)->mean, floats * sizeof *mean);
+    memcpy(var, gm_model_norms(m, &choice)->var, floats * sizeof *var);
+    assert_ok(gm_evaluate(m, w, d, NULL, 0, &choice, &before, &err));
+    assert_ok(gm_calibrate(m, w, d, NULL, 0, &a, &cs, &other, &err)); // something else in between
+    assert_ok(gm_calibrate(m, w, d, NULL, 0, &a, &cs, &choice, &err));
+    assert_memory_equal(mean, gm_model_norms(m, &choice)->mean, floats * sizeof *mean);
+    assert_memory_equal(var, gm_model_norms(m, &choice)->var, floats * sizeof *var);
+    assert_ok(gm_evaluate(m, w, d, NULL, 0, &choice, &after, &err));
+    assert_true(before.top1 == after.top1 && before.loss == after.loss);
+    gm_free(mean);
+    gm_free(var);
+    gm_walker_destroy(w);
+    gm_model_destroy(m);
+    gm_dataset_destroy(d);
+    folder_remove(folder);
+}
+
+static int one_thread(void **state) {
+    (void)state;
+    gm_threads_set(1); // tiny maps: threads would only wait for each other
+    return 0;
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_strategy_learns_with_every_subnet)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_strategy_learns_with_every_subnet),
+                                       cmocka_unit_test(subnets_of_no_weight_leave_no_trace),
+                                       cmocka_unit_test(the_ledger_adds_what_was_trained),
+                                       cmocka_unit_test(threads_change_nothing),
+                                       cmocka_unit_test(calibration_repeats_itself)};
+    return cmocka_run_group_tests(tests, one_thread, NULL);
 }

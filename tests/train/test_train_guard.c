@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Broken losses, full disks: each is survived or explained, and nothing is lost.
+#include "train_test.h"
+
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+typedef struct breaker {
+    uint64_t from, to; // steps whose gradient is infinite
+    int planned;
+    double beta, lr;   // of the step after `to`
+} breaker;
+
+static void break_gradient(void *self, uint64_t step, float *grads, size_t count) {
+    const breaker *b = self;
+    if (step >= b->from && step < b->to) grads[count / 3] = (float)(1e38 * 1e38);
+}
+
+static void look(void *self, uint64_t step, const gm__step_plan *plan) {
+    breaker *b = self;
+    b->planned++;
+    if (step != b->to) return;
+    b->lr = plan->lr;
+    b->beta = plan->slots > 1 ? plan->slot[1].beta : -1;
+}
+
+static gm_status run(const gm_train_settings *s, breaker *self, const char *folder, bool resume, gm_train_result *result,
+                     gm_error *err) {
+    gm__train_hooks hooks = {.gradients = break_gradient, .planned = look, .self = self};
+    gm_dataset *d = make_data(384, 12, 1, 4, 1);
+    gm_status status = gm__train_with(s, d, NULL, folder, resume, NULL, &hooks, result, err);
+    gm_dataset_destroy(d);
+    return status;
+}
+
+static void a_spike_is_a_multiple_of_the_median_and_near_chance(void **state) {
+    (void)state;
+    gm__guard g = {.damp = 1};
+    for (int i = 0; i < GM__GUARD_READY - 1; i++) gm__guard_accept(&g, 0.5);
+    assert_int_equal(gm__guard_judge(&g, 3, 10, 100, 1), GM__SANE); // too early to know
+    gm__guard_accept(&g, 0.5);
+    assert_int_equal(gm__guard_judge(&g, 3, 10, 2.3, 1), GM__SPIKE);
+    assert_int_equal(gm__guard_judge(&g, 3, 10, 1.1, 1), GM__SANE);  // under three times the median
+    assert_int_equal(gm__guard_judge(&g, 0, 10, 2.3, 1), GM__SANE);  // switched off
+    assert_int_equal(gm__guard_judge(&g, 0, 10, NAN, 1), GM__NOT_FINITE);
+    assert_int_equal(gm__guard_judge(&g, 3, 10, 0.5, INFINITY), GM__NOT_FINITE);
+    for (int i = 0; i < GM__GUARD_WINDOW; i++) gm__guard_accept(&g, 0.01);
+    assert_int_equal(gm__guard_judge(&g, 3, 10, 0.4, 1), GM__SANE); // one hard batch at the end of training
+    gm__guard_rolled_back(&g);
+    assert_true(g.damp == 0.5f);
+    for (int i = 0; i < GM__GUARD_CALM; i++) gm__guard_accept(&g, 0.01);
+    assert_true(g.damp == 1);
+    assert_int_equal(g.rollbacks, 1);
+}
+
+static void a_broken_step_is_rolled_back_and_subnets_weigh_half(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[256];
+    gm_train_result result;
+    gm_train_settings s = small_settings(); // deps: 20 steps an epoch, sandwiches from step 24 on
+    breaker b = {.from = 50, .to = 51};
+    folder_name(folder, sizeof folder, "broken");
+    assert_ok(run(&s, &b, folder, false, &result, &err));
+    assert_int_equal(result.rollbacks, 1);
+    assert_int_equal(result.steps, 60);
+    assert_true(b.beta == 0.5);
+    assert_true(result.val[0].top1 > 40);
+    folder_remove(folder);
+    b = (breaker){.from = 10, .to = 11}; // only the full net yet: the learning rate is halved
+    assert_ok(run(&s, &b, folder, false, &result, &err));
+    breaker calm = {.from = 11, .to = 11};
+    folder_remove(folder);
+    assert_ok(run(&s, &calm, folder, false, &result, &err));
+    assert_true(b.lr == 0.5 * calm.lr);
+    folder_remove(folder);
+}
+
+static void a_loss_that_stays_broken_is_explained(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[256];
+    gm_train_result result;
+    gm_train_settings s = small_settings();
+    breaker b = {.from = 30, .to = 1000}, none = {0};
+    folder_name(folder, sizeof folder, "nan");
+    assert_int_equal(run(&s, &b, folder, false, &result, &err), GM_ERR_NUMERIC);
+    print_message("%s\n", err.text);
+    assert_non_null(strstr(err.text, "epoch 1."));
+    assert_non_null(strstr(err.text, "lower lr"));
+    assert_ok(run(&s, &none, folder, true, &result, &err)); // the last good state is there
+    assert_int_equal(result.steps, 60);
+    folder_remove(folder);
+}
+
+static void a_full_disk_is_an_error_and_the_state_stays(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[256], path[300];
+    gm_train_result result;
+    gm_train_settings s = small_settings();
+    breaker b = {.from = 30, .to = 1000}, none = {0};
+    folder_name(folder, sizeof folder, "full");
+    gm__state_path(folder, path, sizeof path);
+    assert_int_equal(run(&s, &b, folder, false, &result, &err), GM_ERR_NUMERIC); // leaves a state
+    struct rlimit before, little;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_IGN); // writing past the limit fails, as on a full disk
+    little = before;
+    little.rlim_cur = 4096;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    s.checkpoint_seconds = 0;
+    gm_status status = run(&s, &none, folder, true, &result, &err);
+    setrlimit(RLIMIT_FSIZE, &before);
+    print_message("%s\n", err.text);
+    assert_int_equal(status, GM_ERR_IO);
+    assert_non_null(strstr(err.text, "--resume"));
+    assert_true(gm_path_exists(path));
+    assert_ok(run(&s, &none, folder, true, &result, &err));
+    assert_int_equal(result.steps, 60);
+    folder_remove(folder);
+}
+
+static int one_thread(void **state) {
+    (void)state;
+    gm_threads_set(1);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_spike_is_a_multiple_of_the_median_and_near_chance),
+                                       cmocka_unit_test(a_broken_step_is_rolled_back_and_subnets_weigh_half),
+                                       cmocka_unit_test(a_loss_that_stays_broken_is_explained),
+                                       cmocka_unit_test(a_full_disk_is_an_error_and_the_state_stays)};
+    return cmocka_run_group_tests(tests, one_thread, NULL);
+}
