@@ -23,8 +23,18 @@ gamut_require(ZLIB_PC zlib zlib1g-dev)
 gamut_require(XXHASH libxxhash libxxhash-dev)
 gamut_require(JANSSON jansson libjansson-dev)
 gamut_require(CYAML libcyaml libcyaml-dev)
-gamut_require(PNG_PC libpng libpng-dev)
-gamut_require(JPEG_PC libjpeg libjpeg-dev)
+
+# Without a decoder, GAMUT_ABSENT names its part of the sources, whose *_absent.c is built instead.
+set(GAMUT_ABSENT "")
+foreach(format IN ITEMS png jpeg)
+  pkg_check_modules(LIB_${format} QUIET IMPORTED_TARGET lib${format})
+  if(LIB_${format}_FOUND)
+    list(APPEND GAMUT_LIBRARIES PkgConfig::LIB_${format})
+  else()
+    list(APPEND GAMUT_ABSENT ${format})
+    message(STATUS "left out: ${format} pictures (needs lib${format}-dev)")
+  endif()
+endforeach()
 
 # ONNX messages, from the schema that Debian's libonnx-dev carries: target onnx-messages.
 find_program(PROTOC_C protoc-c)
