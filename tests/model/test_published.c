@@ -54,7 +54,7 @@ static const char *find_golden(const char *folder, int resolution, gm_cost cost)
 static int whole(const json_t *object, const char *key) { return (int)json_integer_value(json_object_get(object, key)); }
 
 static json_t *load(const char *folder, const char *name, const char *file) {
-    char path[PATH_MAX];
+    char path[PATH_MAX + NAME_MAX + 16];
     snprintf(path, sizeof path, "%s/%s/%s", folder, name, file);
     return json_load_file(path, 0, NULL);
 }
