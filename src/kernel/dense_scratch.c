@@ -8,8 +8,6 @@ enum {
     STRIP_BYTES = 512 << 10, // a quarter of L2: the strip is read once per pair of panels
     SPAN_MAX = 4096,         // positions of a block
     SPAN_FLAT = 1024,        // of a block of gathered rows
-    WGRAD_SPAN = 4096,
-    WGRAD_BYTES = 1 << 20,
 };
 
 static int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
@@ -48,6 +46,7 @@ static void plan_strip(gm__grid *g, int span) {
     g->top = -min_y;
     g->left = -min_x;
     g->below = max_y;
+    g->right = max_x;
     g->pitch = g->gw;
     g->image_rows = g->gh;
     for (int i = 0; i < g->phases; i++) {
@@ -85,7 +84,11 @@ static void plan_flat(gm__grid *g, const gm_conv *c, int bytes) {
     g->tiles_max = g->block_rows * c->wo / GM__TILE + 2;
 }
 
-static void plan(gm__grid *g, int span) {
+void gm__grid_plan(gm__grid *g, const gm_conv *c, int bytes, int span) {
+    if (g->flat) {
+        plan_flat(g, c, bytes);
+        return;
+    }
     g->phases = 0;
     g->direct = g->taps == 1 && g->step == 1 && g->tap[0].oy == 0 && g->tap[0].ox == 0 && g->gh == g->ih &&
                 g->gw == g->iw && g->mul == 1 && g->gh == g->oh && g->gw == g->ow;
@@ -93,8 +96,7 @@ static void plan(gm__grid *g, int span) {
     else plan_strip(g, span);
 }
 
-// The grid of a forward convolution, not planned yet.
-static void grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
+void gm__grid_taps(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
     int per_chunk = GM__CHUNK / bytes;
     *g = (gm__grid){.n = c->n, .gh = c->ho, .gw = c->wo, .ih = c->h, .iw = c->w, .step = c->stride,
                     .row = (size_t)(c->ldx * bytes), .oh = c->ho, .ow = c->wo, .mul = 1, .flat = w->flat != 0};
@@ -111,12 +113,8 @@ static void grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int 
 }
 
 void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
-    grid_forward(g, c, w, bytes);
-    if (!g->flat) {
-        plan(g, SPAN_MAX);
-        return;
-    }
-    plan_flat(g, c, bytes);
+    gm__grid_taps(g, c, w, bytes);
+    gm__grid_plan(g, c, bytes, SPAN_MAX);
 }
 
 bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, int px, int bytes) {
@@ -135,11 +133,11 @@ bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, 
                                           .weight = (top + i) * wt->s + left + j};
         }
     }
-    plan(g, SPAN_MAX);
+    gm__grid_plan(g, c, bytes, SPAN_MAX);
     return true;
 }
 
-static char *carve(char *base, size_t *used, size_t bytes) {
+char *gm__dense_carve(char *base, size_t *used, size_t bytes) {
     char *p = base ? base + *used : NULL;
     *used += round64(bytes);
     return p;
@@ -148,19 +146,19 @@ static char *carve(char *base, size_t *used, size_t bytes) {
 size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch) {
     size_t used = 0, padded = (size_t)gm_round_up(outputs, 32);
     *w = (gm__work){0};
-    w->step = (gm__step *)(void *)carve(scratch, &used, (size_t)(g->taps * g->chunks) * sizeof(gm__step));
-    w->tile = (gm__tiles *)(void *)carve(scratch, &used, (size_t)(g->tiles_max + 1) * sizeof(gm__tiles));
-    w->scale = (float *)(void *)carve(scratch, &used, padded * sizeof(float));
-    w->shift = (float *)(void *)carve(scratch, &used, padded * sizeof(float));
-    w->slot = (float *)(void *)carve(scratch, &used, (size_t)GM__VISIT_TILES * 2 * GM__TILE * GM__TILE * sizeof(float));
+    w->step = (gm__step *)(void *)gm__dense_carve(scratch, &used, (size_t)(g->taps * g->chunks) * sizeof(gm__step));
+    w->tile = (gm__tiles *)(void *)gm__dense_carve(scratch, &used, (size_t)(g->tiles_max + 1) * sizeof(gm__tiles));
+    w->scale = (float *)(void *)gm__dense_carve(scratch, &used, padded * sizeof(float));
+    w->shift = (float *)(void *)gm__dense_carve(scratch, &used, padded * sizeof(float));
+    w->slot = (float *)(void *)gm__dense_carve(scratch, &used, (size_t)GM__VISIT_TILES * 2 * GM__TILE * GM__TILE * sizeof(float));
     if (g->flat) {
         size_t rows = (size_t)((g->block_rows - 1) * g->step + g->flat_r);
-        w->compact = carve(scratch, &used, rows * g->flat_pitch + 2 * GM__CHUNK);
-        w->strip = carve(scratch, &used, g->phase_bytes);
+        w->compact = gm__dense_carve(scratch, &used, rows * g->flat_pitch + 2 * GM__CHUNK);
+        w->strip = gm__dense_carve(scratch, &used, g->phase_bytes);
     } else if (!g->direct) {
-        w->strip = carve(scratch, &used, g->phase_bytes * (size_t)gm_max(1, g->phases));
+        w->strip = gm__dense_carve(scratch, &used, g->phase_bytes * (size_t)gm_max(1, g->phases));
     } else {
-        w->strip = carve(scratch, &used, (size_t)(GM__TILE * g->chunks * GM__CHUNK)); // fewer than 16 positions
+        w->strip = gm__dense_carve(scratch, &used, (size_t)(GM__TILE * g->chunks * GM__CHUNK)); // fewer than 16 positions
     }
     return used;
 }
@@ -179,7 +177,7 @@ void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int byte
     }
 }
 
-void gm__work_tiles(gm__work *w, const gm__grid *g, int width, int i0, int i1, int y0, int y1) {
+void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1) {
     int cover = -1; // positions before it belong to tiles already made
     gm__tiles *t = w->tile - 1;
     int start = 0;
@@ -190,7 +188,7 @@ void gm__work_tiles(gm__work *w, const gm__grid *g, int width, int i0, int i1, i
             for (int x = 0; x < g->gw;) {
                 if (q + x >= cover) {
                     start = q + x;
-                    cover = start + width;
+                    cover = start + GM__TILE;
                     t++;
                     *t = (gm__tiles){.a = (ptrdiff_t)start * (ptrdiff_t)g->stride};
                 }
@@ -214,39 +212,6 @@ void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int b
         t->runs = 1;
         t->run[0] = (gm__run){skip, gm_min(GM__TILE - skip, count - q), first + q};
     }
-}
-
-void gm__work_groups(gm__work *w, int first, int count) {
-    w->tiles = 0;
-    for (int q = 0; q < count; q += 32) {
-        gm__tiles *t = &w->tile[w->tiles++];
-        t->a = (ptrdiff_t)q * 2;
-        t->runs = 1;
-        t->run[0] = (gm__run){0, gm_min(32, count - q), first + q};
-    }
-}
-
-void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w) {
-    gm__grid *g = &p->grid;
-    grid_forward(g, c, w, 2);
-    // x in both forms and dy of a block stay in L2; independent of the part that a caller computes
-    int row = g->chunks * GM__CHUNK * 2 + gm_round_up(c->k, 32) * 2;
-    int span = gm_max(512, gm_min(WGRAD_SPAN, WGRAD_BYTES / row / 32 * 32));
-    if (g->flat) plan_flat(g, c, 2);
-    else plan(g, span);
-    p->rows = g->flat ? c->r * c->s * c->c : c->c;
-    int positions = g->direct ? g->block_rows : g->positions * gm_max(1, g->phases);
-    p->row = ((size_t)positions * 2) | 64; // an odd number of lines: tile rows spread over L1
-    p->groups_max = (g->tiles_max + 1) / 2 + 1;
-}
-
-size_t gm__wgrad_carve(gm__wgrad *p, int panels, void *scratch) {
-    size_t used = gm__work_carve(&p->work, &p->grid, 32, scratch);
-    size_t rest = (size_t)(2 * GM__TILE) * p->grid.row;
-    p->rest = carve(scratch, &used, p->grid.direct ? rest : 0);
-    p->xt = carve(scratch, &used, (size_t)(p->grid.chunks * 32) * p->row + 64);
-    p->dy = carve(scratch, &used, (size_t)(panels * p->groups_max) * 1024);
-    return used;
 }
 
 // Enough for a kernel stored larger than the active one, folded (flat) or not: only sizes of g matter.
@@ -273,7 +238,7 @@ static size_t dense_scratch(const gm_conv *c, int bytes) {
     gm__wgrad wg;
     for (p.flat = 0; p.flat <= (c->c <= 4); p.flat++) {
         gm__wgrad_plan(&wg, c, &p);
-        size_t need = gm__wgrad_carve(&wg, (c->k + 15) / 16, NULL);
+        size_t need = gm__wgrad_carve(&wg, c, NULL);
         most = need > most ? need : most;
     }
     return most;

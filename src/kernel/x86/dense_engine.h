@@ -135,7 +135,7 @@ static void engine_run(const gm__grid *g, const gm__work *w, const char *x, cons
         for (int y = 0; y < g->gh; y += rows) {
             int i1 = gm_min(g->n, i + images), y1 = gm_min(g->gh, y + rows);
             fill_strip(g, x, w->strip, i, i1, y, y1, 0, g->chunks);
-            gm__work_tiles(&lw, g, GM__TILE, i, i1, y, y1);
+            gm__work_tiles(&lw, g, i, i1, y, y1);
             engine_block(g, &lw, first, p, panel_bytes, o);
         }
 }

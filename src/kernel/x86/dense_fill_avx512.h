@@ -21,7 +21,7 @@ static inline void fill_row(const gm__grid *g, const gm__phase *p, const char *s
 }
 
 // Images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0. Chunks [j0,j1) only.
-static void fill_strip(const gm__grid *g, const char *x, char *strip, int i0, int i1, int y0, int y1, int j0,
+static inline void fill_strip(const gm__grid *g, const char *x, char *strip, int i0, int i1, int y0, int y1, int j0,
                        int j1) {
     int total = g->block_images ? (i1 - i0) * g->image_rows : y1 - y0 + g->below;
     for (int f = 0; f < g->phases; f++) {
@@ -51,7 +51,7 @@ static inline void copy_over(char *dst, const char *src, size_t n) {
 }
 
 // First layer: gathers the taps of grid rows [y0,y1) of an image into rows of the strip.
-static void fill_flat(const gm__grid *g, const char *x, const gm__work *w, int image, int y0, int y1, int pad) {
+static inline void fill_flat(const gm__grid *g, const char *x, const gm__work *w, int image, int y0, int y1, int pad) {
     size_t px = g->flat_pixel;
     int cols = (int)(g->flat_pitch / px), rows = (y1 - y0 - 1) * g->step + g->flat_r;
     memset(w->compact, 0, (size_t)rows * g->flat_pitch);

@@ -44,7 +44,7 @@ typedef struct gm__grid {
     gm__phase phase[GM__TAPS_MAX];
     int pitch;          // strip columns of one grid row
     int top, left;      // zero rows and columns before the first position
-    int below;          // rows after the last grid row that taps reach
+    int below, right;   // rows and columns after the last grid position that taps reach
     int image_rows;     // strip rows of an image
     int block_images;   // images of a block when whole images fit ...
     int block_rows;     // ... else grid rows of one image; direct: positions of a block
@@ -57,14 +57,14 @@ typedef struct gm__grid {
     size_t flat_pixel, flat_row, flat_pitch;
 } gm__grid;
 
-// 16 positions (32 for the gradient of the weights): where they start in the strip, and the runs of them that are real outputs.
+// 16 positions: where they start in the strip, and the runs of them that are real outputs.
 typedef struct gm__run {
     int src, count, dst; // dst: output position; the next ones follow at `mul`
 } gm__run;
 typedef struct gm__tiles {
     ptrdiff_t a; // bytes from the block's first position
     int runs;
-    gm__run run[2 * GM__TILE];
+    gm__run run[GM__TILE];
 } gm__tiles;
 
 // One step of the reduction: a chunk of inputs of one tap. Byte offsets.
@@ -85,35 +85,49 @@ typedef struct gm__work {
     float *scale, *shift;
 } gm__work;
 
+// The taps of a forward convolution; then its blocks of about `span` positions; both at once.
+void gm__grid_taps(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes);
+void gm__grid_plan(gm__grid *g, const gm_conv *c, int bytes, int span);
 void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes);
 // The part of dx with row mod stride = py, column mod stride = px. False: no such positions.
 bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, int px, int bytes);
+// The next piece of scratch (NULL: only counts), 64-byte aligned.
+char *gm__dense_carve(char *base, size_t *used, size_t bytes);
 // Carves scratch (NULL: only counts) and returns the bytes needed.
 size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch);
 // The steps of the reduction: taps in order, chunks ascending.
 void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes);
-// Tiles of `width` positions of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
-void gm__work_tiles(gm__work *w, const gm__grid *g, int width, int i0, int i1, int y0, int y1);
+// Tiles of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
+void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1);
 // Tiles over `count` consecutive positions, input and output alike; the first writes output position `first`.
 // `before`: positions ahead of the block that may be read.
 void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before);
 
-// Groups of 32 consecutive positions for the gradient of the weights; the first is dy's position `first`.
-void gm__work_groups(gm__work *w, int first, int count);
-
-// --- gradient of the weights: positions are the reduction, 32 to a step
+// --- gradient of the weights: positions are the reduction, 32 to a step. For tap offset o (in strip positions)
+//     dw[tap][input][output] += sum over input positions q of x[q][input] * dy[q - o][output].
+// x is transposed in groups of 32 positions that skip what is not real; dy is laid out with zeros around it, in pairs
+// of positions, once with even and once with odd beginnings, so that every tile begins at a multiple of 64 bytes.
 typedef struct gm__wgrad {
     gm__grid grid;
-    gm__work work;  // tiles are groups of 32 positions
-    int rows;       // rows of a panel tap that have a gradient: inputs, or all taps of all inputs when flat
-    size_t row;     // bytes of a channel in xt
-    int groups_max; // of a block
-    char *xt;       // x transposed: [channels][positions of the strip], bf16
-    char *dy;       // dy in pairs of positions: [panels][groups][16][16][2]
-    char *rest;     // the last positions of a direct x, filled up with zeros
+    gm__work work;                     // flat: strip and compacted rows; slot: bounce of partial tiles
+    int rows;                          // rows of a panel tap: inputs, or all taps of all inputs when flat
+    int groups_max, groups;            // groups of 32 input positions in a block
+    int first_group[GM__TAPS_MAX + 1]; // of each phase
+    int base, around_max, around;      // dy positions: where the first is, how many are laid out (even)
+    size_t row;                        // bytes of a channel in xt
+    size_t half, panel;                // bytes of the even copy, of both copies of a panel
+    char *xt;                          // [channels][groups][32]
+    char *dy;                          // [2 panels][even, odd][pairs][16][2]
+    int *start;                        // of a group: strip position + base
+    const char **x_row, **dy_row;      // of each position; zero where there is none
+    char *zero;
 } gm__wgrad;
 void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w);
-size_t gm__wgrad_carve(gm__wgrad *p, int panels, void *scratch);
+size_t gm__wgrad_carve(gm__wgrad *p, const gm_conv *c, void *scratch);
+// Rows of a block: positions [q, q+count) alike in x and dy ...
+void gm__wgrad_rows_direct(gm__wgrad *p, const char *x, size_t stride, const char *dy, size_t ldy, int count);
+// ... or images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
+void gm__wgrad_rows_strip(gm__wgrad *p, const char *x, const char *dy, size_t ldy, int i0, int i1, int y0, int y1);
 
 size_t gm__conv_scratch_bf16(const gm_conv *g);
 size_t gm__conv_scratch_i8(const gm_conv *g);
