@@ -99,7 +99,7 @@ static void on_step(void *self, const gm_train_status *s) {
     }
     double spent = gm_now() - w->start, left = s->seconds_left;
     double part = s->step >= s->steps ? 1 : spent / (spent + left + 1e-3);
-    snprintf(note, sizeof note, "epoch %.1f/%g, loss %.3f, accuracy %.1f %%, %.0f images/s",
+    snprintf(note, sizeof note, "epoch %.1f/%.4g, loss %.3f, accuracy %.1f %%, %.0f images/s",
              s->epoch, s->epochs, s->loss, s->accuracy, s->images_per_second);
     gm_progress_update(w->progress, (uint64_t)(part * WHOLE), note);
 }

@@ -379,7 +379,7 @@ gm_status gm__recipe_write(const gm__recipe *recipe, const char *path, gm_error 
     gm_writer *writer = NULL;
     gm_status status = gm_writer_open(path, &writer, err);
     if (status != GM_OK) return status;
-    int n = snprintf(line, sizeof line, "# gamut %s: every setting of this run, resolved.\n",
+    int n = snprintf(line, sizeof line, "# gamut %s: every setting of this run.\n",
                      gm_version());
     status = gm_writer_write(writer, line, (size_t)n, err);
     for (int section = 0; gm__setting_sections[section] != NULL && status == GM_OK; section++) {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The whole way on a tiny data set: train, eval, calibrate, info; and what can go wrong with disks and files.
 . "$(dirname "$0")/common.bash"
-: "${MAKE_DATA:?set it to the make_data program}"
+[ -n "${MAKE_DATA:-}" ] || { echo "skipped: needs make_data (built where libpng is)"; exit 0; }
 
 "$MAKE_DATA" "$work/data" 40 10 12 || fail "make_data"
 tiny_recipe "$work/data" >"$work/tiny.yaml"

