@@ -134,9 +134,7 @@ static void a_wrong_choice_is_an_error(void **state) {
     gm_graph_destroy(g);
 }
 
-static void parameters_lie_aligned_one_behind_the_other(void **state) {
-    (void)state;
-    gm_graph *g = residual(32);
+static void expect_aligned(const gm_graph *g) {
     size_t end = 0;
     for (int i = 0; i < g->params; i++) {
         const gm_param *p = &g->param[i];
@@ -146,6 +144,12 @@ static void parameters_lie_aligned_one_behind_the_other(void **state) {
         end = p->offset + p->count;
     }
     assert_true(g->floats >= end && g->floats < end + 16);
+}
+
+static void parameters_lie_aligned_one_behind_the_other(void **state) {
+    (void)state;
+    gm_graph *g = residual(32);
+    expect_aligned(g);
     // widest: width 32, middle 64
     const gm_param *depthwise = &g->param[g->node[node(g, "blocks.0.depth.conv")].param[0]];
     assert_string_equal(depthwise->name, "blocks.0.depth.conv.weight");
@@ -203,6 +207,28 @@ static void kernel_matrices_belong_to_the_module_of_the_convolution(void **state
     assert_int_equal(p[n->param[1]].dims[0], 25);
     assert_int_equal(p[n->param[2]].count, 81);
     assert_int_equal(b.graph->node[2].param[1], -1);
+    expect_aligned(b.graph); // 625 and 81 floats
+    gm_graph_destroy(b.graph);
+}
+
+static void what_follows_a_select_is_as_wide_as_its_wider_side(void **state) {
+    (void)state;
+    gm_builder b = start();
+    int x = gm_add_input(&b, gm_size_const(&b, 8), 3);
+    x = gm_add_conv(&b, "narrow", x, gm_size_const(&b, 8), 1, 1, false, GM_INIT_ZERO);
+    gm_gate gate = b.gate = (gm_gate){.knob = KNOB_DEPTH, .min = 1};
+    int y = gm_add_conv(&b, "wide", x, gm_size_const(&b, 24), 1, 1, false, GM_INIT_ZERO);
+    b.gate = (gm_gate){.knob = -1};
+    x = gm_add_select(&b, gate, y, x);
+    gm_add_linear(&b, "out", gm_add_global_pool(&b, x), gm_size_const(&b, 2), false);
+    assert_int_equal(gm_graph_finish(&b, NULL), GM_OK);
+    gm_choice shallow = {{0}}, deep = {{1}};
+    gm_cost a, c;
+    assert_int_equal(b.graph->param[b.graph->params - 1].dims[1], 24);
+    assert_int_equal(gm_count(b.graph, &shallow, &a, NULL), GM_OK);
+    assert_int_equal(gm_count(b.graph, &deep, &c, NULL), GM_OK);
+    assert_int_equal(a.params, 3 * 8 + 8 * 2);
+    assert_int_equal(c.params, 3 * 8 + 8 * 24 + 24 * 2);
     gm_graph_destroy(b.graph);
 }
 
@@ -286,6 +312,7 @@ int main(void) {
         cmocka_unit_test(parameters_lie_aligned_one_behind_the_other),
         cmocka_unit_test(rows_and_stored_layout_hold_the_same_values),
         cmocka_unit_test(kernel_matrices_belong_to_the_module_of_the_convolution),
+        cmocka_unit_test(what_follows_a_select_is_as_wide_as_its_wider_side),
         cmocka_unit_test(graphs_that_cannot_work_are_refused),
         cmocka_unit_test(sizes_that_vanish_or_differ_are_refused),
     };
