@@ -46,6 +46,7 @@ GM_API gm_status gm_model_create(const char *preset, const gm_model_settings *se
 GM_API void gm_model_destroy(gm_model *m);
 GM_API void gm_model_init_params(gm_model *m, uint64_t seed);
 GM_API gm_norm_entry *gm_model_norms(gm_model *m, const gm_choice *choice); // NULL: not calibrated
+// Mean 0 and variance 1, new or started over. Entries may move when another one is added: keep no pointers to them.
 GM_API gm_status gm_model_norms_add(gm_model *m, const gm_choice *choice, gm_norm_entry **out, gm_error *err);
 GM_API void gm_model_norms_clear(gm_model *m); // after the weights changed
 // Model file: docs/format-model.md. Whole or not at all; fully checked on reading (specs: hardening 2.2).

@@ -13,7 +13,7 @@ typedef struct gm_tensor_info {
     int rank;
     uint64_t dims[GM_MAX_RANK];
     uint64_t bytes;
-    const void *data; // inside the file's buffer, aligned to at least 8 bytes when offset allows; else copy
+    const void *data; // inside the file's buffer, or a copy where that is not aligned for the type
 } gm_tensor_info;
 
 typedef struct gm_tensor_file gm_tensor_file;

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "graph/ops/ops.h"
 #include "model/family.h"
 
 gm_status gm_model_create(const char *preset, const gm_model_settings *settings, gm_model **out, gm_error *err) {
@@ -23,10 +22,11 @@ gm_status gm_model_create(const char *preset, const gm_model_settings *settings,
             status = gm_fail(err, GM_ERR_MEMORY, "no memory for the %zu parameters of model %s", m->graph->floats,
                              preset);
     }
+    const gm_op *norm = gm_op_find("norm");
     size_t offset = 0;
     for (int i = 0; !status && i < m->graph->nodes; i++) {
         const gm_node *n = &m->graph->node[i];
-        if (n->op != &gm__op_norm) continue;
+        if (n->op != norm) continue;
         m->norm_offset[i] = offset;
         offset += (size_t)gm_round_up(m->graph->param[n->param[0]].dims[0], 16);
     }
