@@ -22,7 +22,7 @@ endif()
 gamut_require(ZLIB_PC zlib zlib1g-dev)
 gamut_require(XXHASH libxxhash libxxhash-dev)
 gamut_require(JANSSON jansson libjansson-dev)
-gamut_require(CYAML libcyaml libcyaml-dev)
+gamut_require(CYAML libcyaml "libcyaml-dev libyaml-dev")
 
 # Without a decoder, GAMUT_ABSENT names its part of the sources, whose *_absent.c is built instead.
 set(GAMUT_ABSENT "")
