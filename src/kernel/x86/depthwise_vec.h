@@ -130,15 +130,14 @@ DW_LINE(7, 2)
 typedef void dw_line_function(const dw_line *l);
 
 static dw_line_function *dw_line_for(gm_dtype t, int columns, int stride) {
-    static dw_line_function *const f32[2][8] = {
-        {NULL, dw_line_f32_1_1, dw_line_f32_2_1, dw_line_f32_3_1, dw_line_f32_4_1, dw_line_f32_5_1, NULL,
-         dw_line_f32_7_1},
-        {NULL, NULL, NULL, dw_line_f32_3_2, NULL, dw_line_f32_5_2, NULL, dw_line_f32_7_2}};
-    static dw_line_function *const bf16[2][8] = {
-        {NULL, dw_line_bf16_1_1, dw_line_bf16_2_1, dw_line_bf16_3_1, dw_line_bf16_4_1, dw_line_bf16_5_1, NULL,
-         dw_line_bf16_7_1},
-        {NULL, NULL, NULL, dw_line_bf16_3_2, NULL, dw_line_bf16_5_2, NULL, dw_line_bf16_7_2}};
-    return (t == GM_F32 ? f32 : bf16)[stride - 1][columns];
+    static dw_line_function *const lines[2][2][8] = {
+        {{NULL, dw_line_f32_1_1, dw_line_f32_2_1, dw_line_f32_3_1, dw_line_f32_4_1, dw_line_f32_5_1, NULL,
+          dw_line_f32_7_1},
+         {NULL, NULL, NULL, dw_line_f32_3_2, NULL, dw_line_f32_5_2, NULL, dw_line_f32_7_2}},
+        {{NULL, dw_line_bf16_1_1, dw_line_bf16_2_1, dw_line_bf16_3_1, dw_line_bf16_4_1, dw_line_bf16_5_1, NULL,
+          dw_line_bf16_7_1},
+         {NULL, NULL, NULL, dw_line_bf16_3_2, NULL, dw_line_bf16_5_2, NULL, dw_line_bf16_7_2}}};
+    return lines[t == GM_F32 ? 0 : 1][stride - 1][columns];
 }
 
 static void depthwise(gm_dtype t, const gm_conv *g, const void *x, const float *w, int w_row, int w_ld,

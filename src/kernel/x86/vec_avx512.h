@@ -20,7 +20,7 @@ GM__INLINE vec vec_set(float v) { return _mm512_set1_ps(v); }
 
 // lanes [0, count)
 GM__INLINE __mmask16 vec_lanes(int count) {
-    return count >= VEC ? (__mmask16)0xffff : (__mmask16)((1u << (unsigned)count) - 1u);
+    return (__mmask16)(count >= VEC ? 0xffffu : (1u << (unsigned)count) - 1u);
 }
 
 GM__INLINE vec vec_load(gm_dtype t, const void *p) {
