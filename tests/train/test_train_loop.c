@@ -2,6 +2,8 @@
 // The loop as a whole: every strategy learns a made-up task, and what must not matter does not.
 #include "train_test.h"
 
+#include <math.h>
+
 static gm_train_result run(const gm_train_settings *s, const char *name, const gm__train_hooks *hooks, bool keep) {
     char folder[256];
     gm_error err = {0};
@@ -94,15 +96,18 @@ static void threads_change_nothing(void **state) {
     gm_train_settings s = small_settings();
     s.epochs = 0.5;
     s.delay = 0.2f;
-    run(&s, "one", NULL, true);
-    gm_threads_set(2);
-    run(&s, "two", NULL, true);
-    gm_threads_set(1);
     folder_name(a, sizeof a, "one");
     folder_name(b, sizeof b, "two");
-    assert_same_model(a, b);
-    folder_remove(a);
-    folder_remove(b);
+    for (int type = GM_F32; type <= GM_BF16; type++) {
+        s.type = (gm_dtype)type;
+        run(&s, "one", NULL, true);
+        gm_threads_set(2);
+        run(&s, "two", NULL, true);
+        gm_threads_set(1);
+        assert_same_model(a, b);
+        folder_remove(a);
+        folder_remove(b);
+    }
 }
 
 static void calibration_repeats_itself(void **state) {
@@ -149,6 +154,36 @@ static void calibration_repeats_itself(void **state) {
     folder_remove(folder);
 }
 
+// Behind the first layer nothing depends on how the images were cut into batches: pooled is pooled.
+static void statistics_are_those_of_all_images_together(void **state) {
+    (void)state;
+    gm_error err = {0};
+    gm_model *m = NULL;
+    gm_train_settings s = small_settings();
+    gm_dataset *d = make_data(90, 12, 1, 4, 1);
+    assert_ok(gm_model_create(s.preset, &s.model, &m, &err));
+    gm_model_init_params(m, 1);
+    gm_choice choice = gm_choice_max(&m->graph->space);
+    gm_calibrate_settings cs = {.images = 90, .seed = 1};
+    gm_augment a = {.mean = {0.3f}, .std = {0.2f}};
+    float mean[2][8], var[2][8];
+    for (int i = 0; i < 2; i++) {
+        gm_walker *w = NULL;
+        cs.batch = i ? 7 : 90; // the last of 7 is short
+        assert_ok(gm_walker_create(m->graph, m->norm_offset, GM_F32, cs.batch, false, &w, &err));
+        assert_ok(gm_calibrate(m, w, d, NULL, 0, &a, &cs, &choice, &err));
+        memcpy(mean[i], gm_model_norms(m, &choice)->mean, sizeof mean[i]);
+        memcpy(var[i], gm_model_norms(m, &choice)->var, sizeof var[i]);
+        gm_walker_destroy(w);
+    }
+    for (int c = 0; c < 8; c++) {
+        assert_true(fabsf(mean[0][c] - mean[1][c]) < 1e-5f);
+        assert_true(fabsf(var[0][c] / var[1][c] - 1) < 1e-5f);
+    }
+    gm_model_destroy(m);
+    gm_dataset_destroy(d);
+}
+
 static int one_thread(void **state) {
     (void)state;
     gm_threads_set(1); // tiny maps: threads would only wait for each other
@@ -160,6 +195,7 @@ int main(void) {
                                        cmocka_unit_test(subnets_of_no_weight_leave_no_trace),
                                        cmocka_unit_test(the_ledger_adds_what_was_trained),
                                        cmocka_unit_test(threads_change_nothing),
-                                       cmocka_unit_test(calibration_repeats_itself)};
+                                       cmocka_unit_test(calibration_repeats_itself),
+                                       cmocka_unit_test(statistics_are_those_of_all_images_together)};
     return cmocka_run_group_tests(tests, one_thread, NULL);
 }
