@@ -74,8 +74,10 @@ static inline void wgrad_tile(const gm__wgrad *p, const gm_panels *w, float *dw,
     int shift = g->direct || g->flat ? 0 : tap->qy * g->pitch + tap->qx;
     const char *a = p->xt + (size_t)ch * p->row + (size_t)t0 * 64;
     float *c = dw + (size_t)n * w->panel_stride + (size_t)tap->weight * w->tap_stride + (size_t)ch * 16;
+    const float *next = c + w->tap_stride;
     if (rows % 16 == 0) {
-        wgrad_block(p, a, p->start + t0, t1 - t0, shift, c, c + w->panel_stride, rows / 16, panels);
+        wgrad_block(p, a, p->start + t0, t1 - t0, shift, c, c + w->panel_stride, next, next + w->panel_stride,
+                    rows / 16, panels);
         return;
     }
     float *slot = p->work.slot; // rows past the last input belong to another tap
@@ -84,7 +86,8 @@ static inline void wgrad_tile(const gm__wgrad *p, const gm_panels *w, float *dw,
         memset(slot + i * 512, 0, 2048);
         memcpy(slot + i * 512, c + (size_t)i * w->panel_stride, bytes);
     }
-    wgrad_block(p, a, p->start + t0, t1 - t0, shift, slot, slot + 512, rows > 16 ? 2 : 1, panels);
+    wgrad_block(p, a, p->start + t0, t1 - t0, shift, slot, slot + 512, next, next + w->panel_stride,
+                rows > 16 ? 2 : 1, panels);
     for (int i = 0; i < panels; i++) memcpy(c + (size_t)i * w->panel_stride, slot + i * 512, bytes);
 }
 

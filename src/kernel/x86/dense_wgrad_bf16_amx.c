@@ -5,7 +5,7 @@
 
 // c0: tiles of panel n (inputs 0-15, 16-31), c1: the same of panel n+1. dy is read past L1: x is what stays there.
 static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *start, int groups, int shift, float *c0,
-                               float *c1, int m, int n) {
+                               float *c1, const float *next0, const float *next1, int m, int n) {
     size_t row = p->row;
     const char *a1 = a + 16 * row, *b0 = p->dy, *b1 = p->dy + p->panel;
     __asm__ volatile("" ::: "memory"); // tile loads are not ordered after the stores that packed their data
@@ -18,6 +18,10 @@ static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *sta
         size_t at = (size_t)(d >> 1) * 64 + (d & 1 ? p->half : 0);
         _tile_stream_loadd(6, b0 + at, 64);
         _tile_loadd(4, a + (size_t)i * 64, row);
+        _mm_prefetch((const char *)next0 + i * 128, _MM_HINT_T0); // the next tap's gradient
+        _mm_prefetch((const char *)next0 + i * 128 + 64, _MM_HINT_T0);
+        _mm_prefetch((const char *)next1 + i * 128, _MM_HINT_T0);
+        _mm_prefetch((const char *)next1 + i * 128 + 64, _MM_HINT_T0);
         _tile_dpbf16ps(0, 4, 6);
         if (n == 2) {
             _tile_stream_loadd(7, b1 + at, 64);
