@@ -35,22 +35,3 @@ foreach(format IN ITEMS png jpeg)
     message(STATUS "left out: ${format} pictures (needs lib${format}-dev)")
   endif()
 endforeach()
-
-# ONNX messages, from the schema that Debian's libonnx-dev carries: target onnx-messages.
-find_program(PROTOC_C protoc-c)
-find_file(ONNX_PROTO onnx/onnx.proto PATHS /usr/include)
-pkg_check_modules(PROTOBUF_C QUIET IMPORTED_TARGET libprotobuf-c)
-if(PROTOC_C AND ONNX_PROTO AND PROTOBUF_C_FOUND)
-  set(onnx_folder ${PROJECT_BINARY_DIR}/generated)
-  get_filename_component(onnx_include ${ONNX_PROTO} DIRECTORY)
-  file(MAKE_DIRECTORY ${onnx_folder})
-  add_custom_command(
-    OUTPUT ${onnx_folder}/onnx.pb-c.c ${onnx_folder}/onnx.pb-c.h
-    COMMAND ${PROTOC_C} --c_out=${onnx_folder} --proto_path=${onnx_include} ${ONNX_PROTO}
-    DEPENDS ${ONNX_PROTO} VERBATIM)
-  add_library(onnx-messages STATIC EXCLUDE_FROM_ALL ${onnx_folder}/onnx.pb-c.c)
-  target_include_directories(onnx-messages PUBLIC ${onnx_folder})
-  target_link_libraries(onnx-messages PUBLIC PkgConfig::PROTOBUF_C)
-else()
-  message(STATUS "left out: ONNX operator vectors (needs libprotobuf-c-dev, protobuf-c-compiler, libonnx-dev)")
-endif()

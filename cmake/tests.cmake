@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# tests/**/test_NAME.c: one cmocka program each. Names with "onnx" link the ONNX messages.
+# tests/**/test_NAME.c: one cmocka program each; tests/FOLDER/*.cmake says what a folder needs besides.
 # tests/e2e/test_NAME.sh: scripts that run the command ($GAMUT).
 # fuzz/fuzz_NAME.c: one fuzz target each; fuzz/corpus/NAME/ holds its inputs.
 pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)
@@ -21,7 +21,7 @@ endfunction()
 file(GLOB_RECURSE GAMUT_TESTS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/test_*.c)
 foreach(file IN LISTS GAMUT_TESTS)
   get_filename_component(name ${file} NAME_WE)
-  if(NOT CMOCKA_FOUND OR (name MATCHES "onnx" AND NOT TARGET onnx-messages))
+  if(NOT CMOCKA_FOUND)
     continue()
   endif()
   file(STRINGS ${file} decoders REGEX "^#include <(png|jpeglib)\\.h>")
@@ -32,9 +32,6 @@ foreach(file IN LISTS GAMUT_TESTS)
   add_executable(${name} ${file})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE gamut PkgConfig::CMOCKA)
-  if(name MATCHES "onnx")
-    target_link_libraries(${name} PRIVATE onnx-messages)
-  endif()
   target_compile_options(${name} PRIVATE -Wall -Wextra)
   gamut_test(${name} ${name})
 endforeach()
@@ -67,6 +64,13 @@ foreach(file IN LISTS GAMUT_FUZZ)
     gamut_test(${name} ${name} ${corpus})
   endif()
 endforeach()
+
+if(CMOCKA_FOUND)
+  file(GLOB extras CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/*/*.cmake)
+  foreach(file IN LISTS extras)
+    include(${file})
+  endforeach()
+endif()
 
 gamut_test(check_layers ${PROJECT_SOURCE_DIR}/tools/check-layers)
 gamut_test(check_headers ${PROJECT_SOURCE_DIR}/tools/check-headers ${CMAKE_C_COMPILER})
