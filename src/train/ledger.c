@@ -57,6 +57,9 @@ static gm_status steps_for_budget(gm__context *c, gm_error *err) {
     for (;; high *= 2) {
         if ((status = gm__context_set_steps(c, high, err)) != GM_OK) return status;
         if ((status = gm__expected_macs(c, 0, 64, &macs, err)) != GM_OK) return status;
+        if (high == 2 && macs / 2 > budget)
+            return gm_fail(err, GM_ERR_RANGE, "max_macs %.3g is less than one step costs (%.3g): raise it", budget,
+                           macs / 2);
         if (macs > budget) break;
         if (high > (UINT64_C(1) << 40))
             return gm_fail(err, GM_ERR_RANGE, "max_macs %.3g allows more steps than any run takes: lower it", budget);

@@ -122,6 +122,36 @@ static void a_full_disk_is_an_error_and_the_state_stays(void **state) {
     folder_remove(folder);
 }
 
+static void every_allocation_may_fail(void **state) {
+    (void)state;
+    char folder[256];
+    gm_train_settings s = small_settings();
+    folder_name(folder, sizeof folder, "memory");
+    s.strategy = GM_STRATEGY_OFA; // a teacher too
+    s.epochs = 0.3;
+    s.calibrate_images = 16;
+    s.validation = 16;
+    gm_dataset *d = make_data(64, 12, 1, 4, 1);
+    size_t live = gm_alloc_live();
+    long n = 1, failures = 0;
+    for (;; n += 1 + n / 20) {
+        gm_error err = {0};
+        gm_train_result result;
+        gm_alloc_fail_at(n);
+        gm_status status = gm__train_with(&s, d, NULL, folder, false, NULL, NULL, &result, &err);
+        gm_alloc_fail_at(0);
+        if (live != gm_alloc_live()) fail_msg("allocation %ld: %zu blocks are left", n, gm_alloc_live() - live);
+        folder_remove(folder);
+        if (status == GM_OK) break;
+        if (status != GM_ERR_MEMORY) fail_msg("allocation %ld: status %d, %s", n, (int)status, err.text);
+        if (!err.text[0]) fail_msg("allocation %ld: no text", n);
+        failures++;
+    }
+    print_message("%ld failures, the last of %ld allocations\n", failures, n);
+    assert_true(failures > 30);
+    gm_dataset_destroy(d);
+}
+
 static int one_thread(void **state) {
     (void)state;
     gm_threads_set(1);
@@ -132,6 +162,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_spike_is_a_multiple_of_the_median_and_near_chance),
                                        cmocka_unit_test(a_broken_step_is_rolled_back_and_subnets_weigh_half),
                                        cmocka_unit_test(a_loss_that_stays_broken_is_explained),
-                                       cmocka_unit_test(a_full_disk_is_an_error_and_the_state_stays)};
+                                       cmocka_unit_test(a_full_disk_is_an_error_and_the_state_stays),
+                                       cmocka_unit_test(every_allocation_may_fail)};
     return cmocka_run_group_tests(tests, one_thread, NULL);
 }
