@@ -158,15 +158,17 @@ static void make_runs(work *w, const grid *g, const gm_panels *panels) {
     }
 }
 
-// Panel p of bf16 weights, the taps of the grid one after the other, in f32.
+// Panel p of bf16 or int8 weights, the taps of the grid one after the other, in f32.
 static void widen_panel(const grid *g, const gm_panels *panels, int p, float *out) {
-    const gm_bf16 *from = (const gm_bf16 *)panels->data + (size_t)p * panels->panel_stride;
+    const size_t size = gm_dtype_size(g->type);
+    const char *from = (const char *)panels->data + (size_t)p * panels->panel_stride * size;
     if (g->flat) {
-        g->ops->widen_panel(from, g->taps * g->c, out);
+        g->ops->widen_panel(g->type, from, g->taps * g->c, out);
         return;
     }
     for (int t = 0; t < g->taps; t++)
-        g->ops->widen_panel(from + tap_weight(g, panels, t), g->c, out + (size_t)(t * g->c) * GM__PANEL);
+        g->ops->widen_panel(g->type, from + tap_weight(g, panels, t) * size, g->c,
+                            out + (size_t)(t * g->c) * GM__PANEL);
 }
 
 static int output_position(const grid *g, int image, int y, int x) {
@@ -289,7 +291,8 @@ static void run_grid(const grid *g, const void *x, const gm_panels *panels, cons
         w.shift[i] = e->shift && i < g->k ? e->shift[i] : 0.0f;
     }
     const gm__f32_out o = {.scale = w.scale, .shift = w.shift, .y = y, .residual = e->residual, .ldy = ldy,
-                           .ldr = e->ldr, .k = g->k, .act = e->act, .accumulate = e->accumulate, .type = e->out};
+                           .ldr = e->ldr, .k = g->k, .act = e->act, .accumulate = e->accumulate, .type = e->out,
+                           .unit = e->out_scale};
     make_runs(&w, g, panels);
     if (g->mode != STRIP) {
         const int all = g->n * g->gh * g->gw;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel: dense products in f32 arithmetic (also for bf16 data where the processor has no bf16 dot product).
+// kernel: dense products in f32 arithmetic (also for bf16 and int8 where the processor has no dot product for them;
+// int8 sums are exact up to 1,040 products of full size, and rounded like f32 beyond).
 // The loops are portable (f32_conv.c, f32_wgrad.c); an instruction set brings its tiles as one gm__f32_ops.
 //
 // Every output element is one chain of fused multiply-adds in the order taps, inputs (or positions): the same bits
@@ -25,7 +26,8 @@ typedef struct gm__f32_out {
     int ldy, ldr, k; // row strides; channels of y
     gm_act act;
     bool accumulate;
-    gm_dtype type; // of y and of the residual: GM_F32 or GM_BF16
+    gm_dtype type; // of y and of the residual
+    float unit;    // GM_I8: what 1 stands for
 } gm__f32_out;
 
 // acc[i][j] = sum over runs and steps of A[a + i*lda + step] * B[b + step*16 + j], then gm__f32_out.
@@ -57,8 +59,9 @@ typedef struct gm__f32_ops {
     int rows, panels; // largest tile
     void (*tile)(const gm__f32_tile *t);
     void (*outer)(const gm__f32_outer *t);
-    void (*widen)(const gm_bf16 *x, size_t count, float *y);
-    void (*widen_panel)(const gm_bf16 *pairs, int inputs, float *y); // [inputs/2][16][2] -> [inputs][16]
+    // bf16 or int8 -> f32: count elements; a tap of a panel ([inputs/2][16][2] or [inputs/4][16][4] -> [inputs][16])
+    void (*widen)(gm_dtype type, const void *x, size_t count, float *y);
+    void (*widen_panel)(gm_dtype type, const void *panel, int inputs, float *y);
 } gm__f32_ops;
 
 void gm__f32_conv(const gm__f32_ops *ops, gm_dtype type, GM__CONV_ARGS);
@@ -80,11 +83,11 @@ static inline void *gm__carve(gm__carver *c, size_t bytes) {
     return p;
 }
 
-// Copies count elements of a row into f32.
+// Copies count elements from element `at` on into f32.
 static inline void gm__f32_copy(const gm__f32_ops *ops, gm_dtype type, const void *rows, size_t at, int count,
                                 float *out) {
     if (type == GM_F32) __builtin_memcpy(out, (const float *)rows + at, (size_t)count * sizeof *out);
-    else ops->widen((const gm_bf16 *)rows + at, (size_t)count, out);
+    else ops->widen(type, (const char *)rows + at * (type == GM_BF16 ? 2 : 1), (size_t)count, out);
 }
 
 #endif

@@ -75,9 +75,8 @@ static inline void copy_position(const plan *p, const void *x, int image, int iy
         return;
     }
     const size_t at = ((size_t)(image * g->h + iy) * (size_t)g->w + (size_t)ix) * (size_t)g->ldx + (size_t)c;
-    if (p->type != GM_F32) p->ops->widen((const gm_bf16 *)x + at, (size_t)count, out);
-    else if (p->flat && count <= 4) memcpy(out, (const float *)x + at, 4 * sizeof *out);
-    else memcpy(out, (const float *)x + at, (size_t)count * sizeof *out);
+    if (p->flat && count <= 4 && p->type == GM_F32) memcpy(out, (const float *)x + at, 4 * sizeof *out);
+    else gm__f32_copy(p->ops, p->type, x, at, count, out);
 }
 
 static void pack_gather(const plan *p, work *w, const void *x, int first, int c, int count) {

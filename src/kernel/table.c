@@ -20,8 +20,7 @@ static void fill_ref(gm_kernels *t) {
 #if GM__X86
 
 static void conv_avx2(gm_dtype type, GM__CONV_ARGS) {
-    if (type == GM_I8) gm__conv_ref(type, g, x, w, e, y, scratch);
-    else gm__f32_conv(&gm__f32_ops_avx2, type, g, x, w, e, y, scratch);
+    gm__f32_conv(&gm__f32_ops_avx2, type, g, x, w, e, y, scratch);
 }
 static void conv_dgrad_avx2(gm_dtype type, GM__DGRAD_ARGS) {
     gm__f32_dgrad(&gm__f32_ops_avx2, type, g, dy, wt, accumulate, dx, scratch);
@@ -31,8 +30,7 @@ static void conv_wgrad_avx2(gm_dtype type, GM__WGRAD_ARGS) {
 }
 
 static void conv_avx512(gm_dtype type, GM__CONV_ARGS) {
-    if (type == GM_I8) gm__conv_ref(type, g, x, w, e, y, scratch);
-    else gm__f32_conv(&gm__f32_ops_avx512, type, g, x, w, e, y, scratch);
+    gm__f32_conv(&gm__f32_ops_avx512, type, g, x, w, e, y, scratch);
 }
 static void conv_dgrad_avx512(gm_dtype type, GM__DGRAD_ARGS) {
     gm__f32_dgrad(&gm__f32_ops_avx512, type, g, dy, wt, accumulate, dx, scratch);
@@ -102,10 +100,10 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 // Every level is counted, so that scratch outlives a change of level.
 size_t gm_conv_scratch(const gm_conv *g, gm_dtype type) {
-    if (type == GM_I8) return larger(64, gm__conv_scratch_i8(g));
-    size_t bytes = gm__f32_wgrad_scratch(g);
-    bytes = larger(bytes, gm__f32_conv_scratch(&gm__f32_ops_avx2, g, type));
-    bytes = larger(bytes, gm__f32_conv_scratch(&gm__f32_ops_avx512, g, type));
+    size_t bytes = larger(gm__f32_conv_scratch(&gm__f32_ops_avx2, g, type),
+                          gm__f32_conv_scratch(&gm__f32_ops_avx512, g, type));
+    if (type == GM_I8) return larger(bytes, gm__conv_scratch_i8(g));
+    bytes = larger(bytes, gm__f32_wgrad_scratch(g));
     return type == GM_BF16 ? larger(bytes, gm__conv_scratch_bf16(g)) : bytes;
 }
 

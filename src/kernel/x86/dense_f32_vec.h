@@ -40,6 +40,23 @@ GM__INLINE void reduce(const int rows, const int vectors, const char *a, ptrdiff
     }
 }
 
+GM__INLINE vec load_any(gm_dtype type, const void *p, float unit) {
+    if (type != GM_I8) return vec_load(type, p);
+    float v[VEC];
+    for (int i = 0; i < VEC; i++) v[i] = ((const int8_t *)p)[i];
+    return vec_load(GM_F32, v) * vec_set(unit);
+}
+
+GM__INLINE void store_any(gm_dtype type, void *p, vec value, float unit) {
+    if (type != GM_I8) {
+        vec_store(type, p, value);
+        return;
+    }
+    float v[VEC];
+    vec_store(GM_F32, v, vec_at_most(127.0f, vec_at_least(-127.0f, vec_round(value / vec_set(unit)))));
+    for (int i = 0; i < VEC; i++) ((int8_t *)p)[i] = (int8_t)(int)v[i];
+}
+
 // Any epilogue; accumulators come through memory.
 static void finish(const gm__f32_tile *t, int vectors, float acc[][2][VEC]) {
     const gm__f32_out *o = t->out;
@@ -53,10 +70,10 @@ static void finish(const gm__f32_tile *t, int vectors, float acc[][2][VEC]) {
             char *y = (char *)o->y + (q * (size_t)o->ldy + k0) * size;
             vec v = vec_fma(vec_load(GM_F32, acc[i][j]), scale, shift);
             if (o->residual)
-                v += vec_load(o->type, (const char *)o->residual + (q * (size_t)o->ldr + k0) * size);
+                v += load_any(o->type, (const char *)o->residual + (q * (size_t)o->ldr + k0) * size, o->unit);
             v = vec_act(o->act, v);
-            if (o->accumulate) v += vec_load(o->type, y);
-            vec_store(o->type, y, vec_keep(v, lanes));
+            if (o->accumulate) v += load_any(o->type, y, o->unit);
+            store_any(o->type, y, vec_keep(v, lanes), o->unit);
         }
     }
 }
@@ -157,21 +174,33 @@ static void any_outer(const gm__f32_outer *t) {
     switch (t->rows) { EACH_ROWS(CASE, outer) }
 }
 
-static void widen(const gm_bf16 *x, size_t count, float *y) {
+static void widen(gm_dtype type, const void *x, size_t count, float *y) {
+    if (type == GM_I8) {
+        for (size_t i = 0; i < count; i++) y[i] = ((const int8_t *)x)[i];
+        return;
+    }
+    const gm_bf16 *v = x;
     size_t i = 0;
-    for (; i + VEC <= count; i += VEC) vec_store(GM_F32, y + i, vec_load(GM_BF16, x + i));
-    for (; i < count; i++) y[i] = gm_bf16_to_f32(x[i]);
+    for (; i + VEC <= count; i += VEC) vec_store(GM_F32, y + i, vec_load(GM_BF16, v + i));
+    for (; i < count; i++) y[i] = gm_bf16_to_f32(v[i]);
 }
 
-// A vector of 32-bit pairs: the lower halves are even inputs, the upper ones odd.
-static void widen_panel(const gm_bf16 *pairs, int inputs, float *y) {
-    for (int i = 0; i < inputs; i++)
-        for (int lane = 0; lane < GM__PANEL; lane++) {
-            uint32_t pair;
-            memcpy(&pair, pairs + i / 2 * 32 + lane * 2, sizeof pair);
-            pair = i & 1 ? pair & 0xffff0000u : pair << 16;
-            memcpy(y + i * GM__PANEL + lane, &pair, sizeof pair);
-        }
+// 16 words hold a pair of bf16 inputs or four int8 inputs a lane, the first one lowest.
+static void widen_panel(gm_dtype type, const void *panel, int inputs, float *y) {
+    const int group = type == GM_BF16 ? 2 : 4, bits = 32 / group;
+    uint32_t word[GM__PANEL];
+    for (int i = 0; i < inputs; i++, y += GM__PANEL) {
+        const int left = 32 - bits * (i % group + 1);
+        memcpy(word, (const char *)panel + i / group * 64, sizeof word);
+        if (type == GM_BF16)
+            for (int lane = 0; lane < GM__PANEL; lane++) word[lane] = word[lane] << left & 0xffff0000u;
+        else
+            for (int lane = 0; lane < GM__PANEL; lane++) {
+                const float v = (float)((int32_t)(word[lane] << left) >> 24);
+                memcpy(&word[lane], &v, sizeof v);
+            }
+        memcpy(y, word, sizeof word);
+    }
 }
 
 const gm__f32_ops GM__VEC_NAME(f32_ops) = {
