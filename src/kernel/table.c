@@ -30,17 +30,22 @@ static void conv_wgrad_avx2(gm_dtype type, GM__WGRAD_ARGS) {
 }
 
 static void conv_avx512(gm_dtype type, GM__CONV_ARGS) {
-    gm__f32_conv(&gm__f32_ops_avx512, type, g, x, w, e, y, scratch);
+    if (type == GM_BF16) gm__conv_bf16_avx512(g, x, w, e, y, scratch);
+    else if (type == GM_I8) gm__conv_i8_avx512(g, x, w, e, y, scratch);
+    else gm__f32_conv(&gm__f32_ops_avx512, type, g, x, w, e, y, scratch);
 }
 static void conv_dgrad_avx512(gm_dtype type, GM__DGRAD_ARGS) {
-    gm__f32_dgrad(&gm__f32_ops_avx512, type, g, dy, wt, accumulate, dx, scratch);
+    if (type == GM_BF16) gm__conv_dgrad_bf16_avx512(g, dy, wt, accumulate, dx, scratch);
+    else gm__f32_dgrad(&gm__f32_ops_avx512, type, g, dy, wt, accumulate, dx, scratch);
 }
 static void conv_wgrad_avx512(gm_dtype type, GM__WGRAD_ARGS) {
-    gm__f32_wgrad(&gm__f32_ops_avx512, type, g, x, dy, w, dw, c0, c1, p0, p1, scratch);
+    if (type == GM_BF16) gm__conv_wgrad_bf16_avx512(g, x, dy, w, dw, c0, c1, p0, p1, scratch);
+    else gm__f32_wgrad(&gm__f32_ops_avx512, type, g, x, dy, w, dw, c0, c1, p0, p1, scratch);
 }
 
 static void conv_amx(gm_dtype type, GM__CONV_ARGS) {
     if (type == GM_BF16) gm__conv_bf16_amx(g, x, w, e, y, scratch);
+    else if (type == GM_I8) gm__conv_i8_amx(g, x, w, e, y, scratch);
     else conv_avx512(type, g, x, w, e, y, scratch);
 }
 static void conv_dgrad_amx(gm_dtype type, GM__DGRAD_ARGS) {

@@ -429,7 +429,7 @@ static void check_problem(problem *p) {
 
 static int cases(void) {
     const char *text = getenv("GAMUT_TEST_CASES");
-    return text ? atoi(text) : 60;
+    return text ? atoi(text) : 40;
 }
 
 static void random_geometries(gm_dtype type) {
