@@ -101,6 +101,14 @@ static inline void zero_tail(char *y, size_t from, size_t end) {
     for (; from < end; from += 64) _mm512_storeu_si512(y + from, _mm512_setzero_si512());
 }
 
+// Symmetric: within 127 either way; NaN becomes 0.
+static inline __m128i quantize_16(__m512 v, float scale) {
+    v = _mm512_div_ps(v, _mm512_set1_ps(scale));
+    v = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, v, _CMP_ORD_Q), v);
+    v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-127.0f)), _mm512_set1_ps(127.0f));
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
+}
+
 // Any epilogue; one panel of a row at a time.
 static void store_row_any(const gm__out *o, int dst, const float *c, int n0, bool integer) {
     int left = o->k - n0;
@@ -119,8 +127,7 @@ static void store_row_any(const gm__out *o, int dst, const float *c, int n0, boo
     else if (o->type == GM_BF16)
         _mm256_storeu_si256((__m256i *)(void *)y, (__m256i)_mm512_cvtneps_pbh(v));
     else
-        _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(
-                                                   _mm512_div_ps(v, _mm512_set1_ps(o->out_scale)))));
+        _mm_storeu_si128((__m128i *)(void *)y, quantize_16(v, o->out_scale));
 }
 
 // Stores `panels` (1 or 2) accumulator tiles c, c+256 of 16x16, outputs n0 on, of the real rows of a tile.
