@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed of the kernels against the limits of the machine, measured in the same run.
-//   build/bench_kernels [--json FILE] [--filter TEXT] [--type f32|bf16|i8] [--seconds S] [--one-core]
-// Useful operations only (2 per multiply-accumulate of the active subnet); medians of repeated runs.
-// "both" runs the row on every core at once, each on its own buffers, and adds the rates.
+//   build/bench_kernels [--json FILE] [--filter TEXT] [--type f32|bf16|i8] [--seconds S]
+//   [--one-core]
+// Useful operations only (2 per multiply-accumulate of the active subnet); medians of repeated
+// runs. "both" runs the row on every core at once, each on its own buffers, and adds the rates.
 #include <gamut/kernel.h>
 
 #include <dlfcn.h>
@@ -10,7 +11,8 @@
 #include <string.h>
 
 typedef enum op { CONV, DGRAD, WGRAD, DEPTHWISE, DEPTHWISE_DGRAD, DEPTHWISE_WGRAD } op;
-static const char *const op_names[] = {"conv", "dgrad", "wgrad", "depthwise", "depthwise dgrad", "depthwise wgrad"};
+static const char *const op_names[] = {"conv",      "dgrad",           "wgrad",
+                                       "depthwise", "depthwise dgrad", "depthwise wgrad"};
 
 typedef struct row {
     const char *group, *name;
@@ -18,7 +20,8 @@ typedef struct row {
     int n, h, w, c, k, r, stride; // active
     int inputs, outputs;          // stored; 0: as active
     int flat;
-    int whole; // row (from 1, counted over the list) with the full tensor of this slice; 0: not a slice
+    int whole; // row (from 1, counted over the list) with the full tensor of this slice; 0: not a
+               // slice
     unsigned types; // 1 << gm_dtype
 } row;
 
@@ -48,8 +51,9 @@ static const row rows[] = {
     {"batch", "3x3 7x7 512->512 n16", CONV, 16, 7, 7, 512, 512, 3, 1, 0, 0, 0, 0, F | B},
 #define TRAIN(text, h, c, k, r)                                                                    \
     {"train", text, CONV, 64, h, h, c, k, r, 1, 0, 0, 0, 0, F | B},                                \
-    {"train", text, DGRAD, 64, h, h, c, k, r, 1, 0, 0, 0, 0, F | B},                               \
-    {"train", text, WGRAD, 64, h, h, c, k, r, 1, 0, 0, 0, 0, F | B}
+        {"train", text, DGRAD, 64, h, h, c, k, r, 1, 0, 0, 0, 0, F | B}, {                         \
+        "train", text, WGRAD, 64, h, h, c, k, r, 1, 0, 0, 0, 0, F | B                              \
+    }
     {"train", "first 3x3 32x32 3->64", CONV, 64, 32, 32, 3, 64, 3, 1, 0, 0, 1, 0, F | B},
     {"train", "first 3x3 32x32 3->64", WGRAD, 64, 32, 32, 3, 64, 3, 1, 0, 0, 1, 0, F | B},
     TRAIN("3x3 32x32 64->64", 32, 64, 64, 3),
@@ -67,8 +71,9 @@ static const row rows[] = {
     {"gemm", "GEMM 2048", CONV, 2048, 1, 1, 2048, 2048, 1, 1, 0, 0, 0, 0, F | B | I},
 #define DEPTH(text, h, c, r, stride)                                                               \
     {"depthwise", text, DEPTHWISE, 16, h, h, c, c, r, stride, 0, 0, 0, 0, F | B},                  \
-    {"depthwise", text, DEPTHWISE_DGRAD, 16, h, h, c, c, r, stride, 0, 0, 0, 0, F | B},            \
-    {"depthwise", text, DEPTHWISE_WGRAD, 16, h, h, c, c, r, stride, 0, 0, 0, 0, F | B}
+        {"depthwise", text, DEPTHWISE_DGRAD, 16, h, h, c, c, r, stride, 0, 0, 0, 0, F | B}, {      \
+        "depthwise", text, DEPTHWISE_WGRAD, 16, h, h, c, c, r, stride, 0, 0, 0, 0, F | B           \
+    }
     DEPTH("3x3 32x32 96", 32, 96, 3, 1),
     DEPTH("5x5 16x16 240", 16, 240, 5, 1),
     DEPTH("7x7 8x8 672", 8, 672, 7, 1),
@@ -79,11 +84,15 @@ enum { ROWS = (int)(sizeof rows / sizeof rows[0]), CORES_MAX = 64 };
 // ---------------------------------------------------------------------------------------------
 // Limits: operations a second with operands in registers, and bytes a second of a plain copy.
 #if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("amx-tile,amx-bf16,amx-int8"))) static void amx_loop(long rounds, int integer) {
-    static const uint8_t config[64] = {1, [16] = 64, [18] = 64, [20] = 64, [22] = 64, [24] = 64, [26] = 64,
-                                       [28] = 64, [30] = 64, [48] = 16, 16, 16, 16, 16, 16, 16, 16};
-    __asm__ volatile("ldtilecfg %0\n tilezero %%tmm4\n tilezero %%tmm5\n tilezero %%tmm6\n tilezero %%tmm7\n"
-                     "tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" ::"m"(config));
+__attribute__((target("amx-tile,amx-bf16,amx-int8"))) static void amx_loop(long rounds,
+                                                                           int integer) {
+    static const uint8_t config[64] = {1,         [16] = 64, [18] = 64, [20] = 64, [22] = 64,
+                                       [24] = 64, [26] = 64, [28] = 64, [30] = 64, [48] = 16,
+                                       16,        16,        16,        16,        16,
+                                       16,        16};
+    __asm__ volatile(
+        "ldtilecfg %0\n tilezero %%tmm4\n tilezero %%tmm5\n tilezero %%tmm6\n tilezero %%tmm7\n"
+        "tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" ::"m"(config));
     for (long i = 0; i < rounds; i++) {
         if (integer)
             __asm__ volatile("tdpbssd %tmm6, %tmm4, %tmm0\n tdpbssd %tmm7, %tmm4, %tmm1\n"
@@ -95,33 +104,39 @@ __attribute__((target("amx-tile,amx-bf16,amx-int8"))) static void amx_loop(long 
     __asm__ volatile("tilerelease");
 }
 
-// Twelve chains of fused multiply-add hide a latency of four at two a cycle. dot: the bf16 pair product.
-__attribute__((target("avx512f,avx512bf16,avx512vnni"))) static void zmm_loop(long rounds, int type) {
+// Twelve chains of fused multiply-add hide a latency of four at two a cycle. dot: the bf16 pair
+// product.
+__attribute__((target("avx512f,avx512bf16,avx512vnni"))) static void zmm_loop(long rounds,
+                                                                              int type) {
     for (long i = 0; i < rounds; i++) {
 #define TWELVE(text)                                                                               \
-    __asm__ volatile(text " %%zmm0, %%zmm0, %%zmm4\n" text " %%zmm0, %%zmm0, %%zmm5\n"             \
-                     text " %%zmm0, %%zmm0, %%zmm6\n" text " %%zmm0, %%zmm0, %%zmm7\n"             \
-                     text " %%zmm0, %%zmm0, %%zmm8\n" text " %%zmm0, %%zmm0, %%zmm9\n"             \
-                     text " %%zmm0, %%zmm0, %%zmm10\n" text " %%zmm0, %%zmm0, %%zmm11\n"           \
-                     text " %%zmm0, %%zmm0, %%zmm12\n" text " %%zmm0, %%zmm0, %%zmm13\n"           \
-                     text " %%zmm0, %%zmm0, %%zmm14\n" text " %%zmm0, %%zmm0, %%zmm15" ::          \
-                         : "xmm0", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",  \
-                           "xmm13", "xmm14", "xmm15")
-        if (type == GM_F32) TWELVE("vfmadd231ps");
-        else if (type == GM_BF16) TWELVE("vdpbf16ps");
-        else TWELVE("vpdpbusd");
+    __asm__ volatile(text " %%zmm0, %%zmm0, %%zmm4\n" text " %%zmm0, %%zmm0, %%zmm5\n" text        \
+                          " %%zmm0, %%zmm0, %%zmm6\n" text " %%zmm0, %%zmm0, %%zmm7\n" text        \
+                          " %%zmm0, %%zmm0, %%zmm8\n" text " %%zmm0, %%zmm0, %%zmm9\n" text        \
+                          " %%zmm0, %%zmm0, %%zmm10\n" text " %%zmm0, %%zmm0, %%zmm11\n" text      \
+                          " %%zmm0, %%zmm0, %%zmm12\n" text " %%zmm0, %%zmm0, %%zmm13\n" text      \
+                          " %%zmm0, %%zmm0, %%zmm14\n" text " %%zmm0, %%zmm0, %%zmm15" ::          \
+                              : "xmm0", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",   \
+                                "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+        if (type == GM_F32)
+            TWELVE("vfmadd231ps");
+        else if (type == GM_BF16)
+            TWELVE("vdpbf16ps");
+        else
+            TWELVE("vpdpbusd");
     }
 }
 
 __attribute__((target("avx2,fma"))) static void ymm_loop(long rounds) {
     for (long i = 0; i < rounds; i++)
-        __asm__ volatile("vfmadd231ps %%ymm0, %%ymm0, %%ymm4\n vfmadd231ps %%ymm0, %%ymm0, %%ymm5\n"
-                         "vfmadd231ps %%ymm0, %%ymm0, %%ymm6\n vfmadd231ps %%ymm0, %%ymm0, %%ymm7\n"
-                         "vfmadd231ps %%ymm0, %%ymm0, %%ymm8\n vfmadd231ps %%ymm0, %%ymm0, %%ymm9\n"
-                         "vfmadd231ps %%ymm0, %%ymm0, %%ymm10\n vfmadd231ps %%ymm0, %%ymm0, %%ymm11\n"
-                         "vfmadd231ps %%ymm0, %%ymm0, %%ymm12\n vfmadd231ps %%ymm0, %%ymm0, %%ymm13" ::
-                             : "xmm0", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
-                               "xmm13");
+        __asm__ volatile(
+            "vfmadd231ps %%ymm0, %%ymm0, %%ymm4\n vfmadd231ps %%ymm0, %%ymm0, %%ymm5\n"
+            "vfmadd231ps %%ymm0, %%ymm0, %%ymm6\n vfmadd231ps %%ymm0, %%ymm0, %%ymm7\n"
+            "vfmadd231ps %%ymm0, %%ymm0, %%ymm8\n vfmadd231ps %%ymm0, %%ymm0, %%ymm9\n"
+            "vfmadd231ps %%ymm0, %%ymm0, %%ymm10\n vfmadd231ps %%ymm0, %%ymm0, %%ymm11\n"
+            "vfmadd231ps %%ymm0, %%ymm0, %%ymm12\n vfmadd231ps %%ymm0, %%ymm0, %%ymm13" ::
+                : "xmm0", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+                  "xmm13");
 }
 
 // Operations a second of the active level's widest unit for the type; 0: none of its own.
@@ -185,9 +200,12 @@ static void fill(const bench *b, void *data, int count, int c, int ld, uint64_t 
     gm_rng rng = gm_rng_keyed(seed, 0, 0, GM_RNG_TEST);
     for (size_t i = 0; i < (size_t)count * (size_t)ld; i++) {
         float v = (int)(i % (size_t)ld) < c ? gm_rng_uniform(&rng) - 0.5f : 0.0f;
-        if (b->type == GM_F32) ((float *)data)[i] = v;
-        else if (b->type == GM_BF16) ((gm_bf16 *)data)[i] = gm_bf16_from_f32(v);
-        else ((int8_t *)data)[i] = (int8_t)(v * 250);
+        if (b->type == GM_F32)
+            ((float *)data)[i] = v;
+        else if (b->type == GM_BF16)
+            ((gm_bf16 *)data)[i] = gm_bf16_from_f32(v);
+        else
+            ((int8_t *)data)[i] = (int8_t)(v * 250);
     }
 }
 
@@ -204,12 +222,22 @@ static void bench_free(bench *b) {
 }
 
 static bool bench_init(bench *b, const gm_kernels *kernels, const row *r, gm_dtype type) {
-    int inputs = r->inputs ? r->inputs : r->c, outputs = r->outputs ? r->outputs : r->k, pad = r->r / 2;
+    int inputs = r->inputs ? r->inputs : r->c, outputs = r->outputs ? r->outputs : r->k,
+        pad = r->r / 2;
     bool depthwise = r->op >= DEPTHWISE;
     *b = (bench){.kernels = kernels, .row = r, .type = type};
-    b->g = (gm_conv){.n = r->n, .h = r->h, .w = r->w, .c = r->c, .ho = (r->h + 2 * pad - r->r) / r->stride + 1,
-                     .wo = (r->w + 2 * pad - r->r) / r->stride + 1, .k = r->k, .r = r->r, .s = r->r,
-                     .stride = r->stride, .pad = pad, .ldx = gm_channel_stride(type, inputs),
+    b->g = (gm_conv){.n = r->n,
+                     .h = r->h,
+                     .w = r->w,
+                     .c = r->c,
+                     .ho = (r->h + 2 * pad - r->r) / r->stride + 1,
+                     .wo = (r->w + 2 * pad - r->r) / r->stride + 1,
+                     .k = r->k,
+                     .r = r->r,
+                     .s = r->r,
+                     .stride = r->stride,
+                     .pad = pad,
+                     .ldx = gm_channel_stride(type, inputs),
                      .ldy = gm_channel_stride(type == GM_I8 ? GM_I8 : type, outputs)};
     size_t size = gm_dtype_size(type);
     int in = r->n * r->h * r->w, out = r->n * b->g.ho * b->g.wo;
@@ -225,8 +253,8 @@ static bool bench_init(bench *b, const gm_kernels *kernels, const row *r, gm_dty
         b->scale[i] = type == GM_I8 ? 1e-4f : 1.0f;
         b->shift[i] = 0.1f;
     }
-    b->epilogue = (gm_epilogue){.scale = b->scale, .shift = b->shift, .act = GM_ACT_RELU, .out = type,
-                                .out_scale = 0.05f};
+    b->epilogue = (gm_epilogue){
+        .scale = b->scale, .shift = b->shift, .act = GM_ACT_RELU, .out = type, .out_scale = 0.05f};
     if (depthwise) {
         b->master.data = gm_alloc((size_t)(r->r * r->r) * (size_t)b->g.ldx, sizeof(float));
         b->dw = gm_alloc((size_t)(r->r * r->r) * (size_t)b->g.ldx, sizeof(float));
@@ -235,16 +263,20 @@ static bool bench_init(bench *b, const gm_kernels *kernels, const row *r, gm_dty
     size_t count = gm_panels_layout(&b->master, GM_F32, outputs, inputs, r->r, r->r, r->flat);
     b->master.data = gm_alloc(count, sizeof(float));
     if (r->op == WGRAD) b->dw = gm_alloc(count, sizeof(float));
-    size_t packed = r->op == DGRAD ? gm_panels_layout(&b->panels, type, inputs, outputs, r->r, r->r, 0)
-                                   : gm_panels_layout(&b->panels, type, outputs, inputs, r->r, r->r, r->flat);
+    size_t packed = r->op == DGRAD
+                        ? gm_panels_layout(&b->panels, type, inputs, outputs, r->r, r->r, 0)
+                        : gm_panels_layout(&b->panels, type, outputs, inputs, r->r, r->r, r->flat);
     b->panels.data = gm_alloc(packed, size);
     if (type == GM_I8) b->panels.scale = gm_alloc((size_t)gm_round_up(outputs, 16), sizeof(float));
-    if (!b->master.data || !b->panels.data || (r->op == WGRAD && !b->dw) || (type == GM_I8 && !b->panels.scale))
+    if (!b->master.data || !b->panels.data || (r->op == WGRAD && !b->dw) ||
+        (type == GM_I8 && !b->panels.scale))
         return false;
     gm_rng rng = gm_rng_keyed(3, 0, 0, GM_RNG_TEST);
     for (size_t i = 0; i < count; i++) ((float *)b->master.data)[i] = gm_rng_uniform(&rng) - 0.5f;
-    if (r->op == DGRAD) kernels->pack_t(&b->master, &b->panels, 0, (inputs + 15) / 16);
-    else kernels->pack(&b->master, &b->panels, 0, (outputs + 15) / 16);
+    if (r->op == DGRAD)
+        kernels->pack_t(&b->master, &b->panels, 0, (inputs + 15) / 16);
+    else
+        kernels->pack(&b->master, &b->panels, 0, (outputs + 15) / 16);
     return true;
 }
 
@@ -255,7 +287,8 @@ static void bench_call(bench *b) {
     case CONV: k->conv(b->type, &b->g, b->x, &b->panels, &b->epilogue, b->y, b->scratch); break;
     case DGRAD: k->conv_dgrad(b->type, &b->g, b->y, &b->panels, false, b->x, b->scratch); break;
     case WGRAD:
-        k->conv_wgrad(b->type, &b->g, b->x, b->y, &b->master, b->dw, 0, b->g.c, 0, (b->g.k + 15) / 16, b->scratch);
+        k->conv_wgrad(b->type, &b->g, b->x, b->y, &b->master, b->dw, 0, b->g.c, 0,
+                      (b->g.k + 15) / 16, b->scratch);
         break;
     case DEPTHWISE:
         k->depthwise(b->type, &b->g, b->x, b->master.data, r, ld, &b->epilogue, b->y, b->scratch);
@@ -278,7 +311,8 @@ static double operations(const row *r) {
 
 static double bytes_moved(const bench *b) {
     const gm_conv *g = &b->g;
-    return (double)gm_dtype_size(b->type) * g->n * ((double)g->h * g->w * g->c + (double)g->ho * g->wo * g->k);
+    return (double)gm_dtype_size(b->type) * g->n *
+           ((double)g->h * g->w * g->c + (double)g->ho * g->wo * g->k);
 }
 
 static double seconds_per_row = 0.15;
@@ -310,8 +344,8 @@ static void run_many(void *context, int begin, int end, int worker) {
 }
 
 // Rates on one core and on all (0: not measured).
-static bool measure(const gm_kernels *kernels, const row *r, gm_dtype type, int cores, double *one, double *all,
-                    double *bytes) {
+static bool measure(const gm_kernels *kernels, const row *r, gm_dtype type, int cores, double *one,
+                    double *all, double *bytes) {
     static many m;
     bool ok = true;
     int ready = 0;
@@ -332,15 +366,20 @@ static bool measure(const gm_kernels *kernels, const row *r, gm_dtype type, int 
 
 // ---------------------------------------------------------------------------------------------
 // OpenBLAS, when the machine has it: the f32 GEMM that others use.
-typedef void sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda,
-                   const float *b, int ldb, float beta, float *c, int ldc);
+typedef void sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a,
+                   int lda, const float *b, int ldb, float beta, float *c, int ldc);
 
 static double openblas_gemm(int threads) {
     void *lib = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!lib) return 0;
-    union { void *p; sgemm *gemm; void (*set)(int); } f = {dlsym(lib, "cblas_sgemm")}, s = {dlsym(lib, "openblas_set_num_threads")};
+    union {
+        void *p;
+        sgemm *gemm;
+        void (*set)(int);
+    } f = {dlsym(lib, "cblas_sgemm")}, s = {dlsym(lib, "openblas_set_num_threads")};
     const int n = 2048;
-    float *a = gm_alloc((size_t)n * n, 4), *b = gm_alloc((size_t)n * n, 4), *c = gm_alloc((size_t)n * n, 4);
+    float *a = gm_alloc((size_t)n * n, 4), *b = gm_alloc((size_t)n * n, 4),
+          *c = gm_alloc((size_t)n * n, 4);
     double times[7] = {0}, rate = 0;
     if (f.p && s.p && a && b && c) {
         for (int i = 0; i < n * n; i++) {
@@ -370,16 +409,19 @@ static void summary(const char *title, double *ratio, int n, FILE *json) {
     if (n == 0) return;
     double m = median(ratio, n);
     printf("%-34s rows %d, of the limit: median %.2f, worst %.2f\n", title, n, m, ratio[0]);
-    if (json) fprintf(json, ",\n  {\"summary\": \"%s\", \"rows\": %d, \"median\": %.4f, \"worst\": %.4f}", title, n, m, ratio[0]);
+    if (json)
+        fprintf(json, ",\n  {\"summary\": \"%s\", \"rows\": %d, \"median\": %.4f, \"worst\": %.4f}",
+                title, n, m, ratio[0]);
 }
 
-static void run_type(const gm_kernels *kernels, gm_dtype type, const options *o, int cores, FILE *json) {
+static void run_type(const gm_kernels *kernels, gm_dtype type, const options *o, int cores,
+                     FILE *json) {
     double limit = peak(type, kernels->level), rates[ROWS] = {0};
     double spec[ROWS], train[ROWS], slice[ROWS];
     int specs = 0, trains = 0, slices = 0;
     printf("\n%s: register limit %.0f G/s a core\n", gm_dtype_name(type), limit * 1e-9);
-    printf("%-10s %-24s %-16s %9s %6s %9s %8s\n", "group", "row", "operation", "one core", "limit", "all cores",
-           "GB/s");
+    printf("%-10s %-24s %-16s %9s %6s %9s %8s\n", "group", "row", "operation", "one core", "limit",
+           "all cores", "GB/s");
     if (json) fprintf(json, ",\n  {\"type\": \"%s\", \"peak\": %.4g}", gm_dtype_name(type), limit);
     for (int i = 0; i < ROWS; i++) {
         const row *r = &rows[i];
@@ -393,8 +435,8 @@ static void run_type(const gm_kernels *kernels, gm_dtype type, const options *o,
             continue;
         }
         double ratio = limit > 0 ? rates[i] / limit : 0, stream = bytes * rates[i] / operations(r);
-        printf("%-10s %-24s %-16s %9.1f %6.2f %9.1f %8.1f", r->group, r->name, op_names[r->op], rates[i] * 1e-9,
-               ratio, all * 1e-9, stream * 1e-9);
+        printf("%-10s %-24s %-16s %9.1f %6.2f %9.1f %8.1f", r->group, r->name, op_names[r->op],
+               rates[i] * 1e-9, ratio, all * 1e-9, stream * 1e-9);
         if (r->whole && rates[r->whole - 1] > 0) {
             slice[slices] = rates[i] / rates[r->whole - 1];
             printf("  %.2f of the full tensor's rate", slice[slices++]);
@@ -402,9 +444,12 @@ static void run_type(const gm_kernels *kernels, gm_dtype type, const options *o,
         printf("\n");
         fflush(stdout);
         if (json)
-            fprintf(json, ",\n  {\"type\": \"%s\", \"group\": \"%s\", \"row\": \"%s\", \"op\": \"%s\", "
-                    "\"one_core\": %.4g, \"all_cores\": %.4g, \"of_peak\": %.4f, \"bytes_per_second\": %.4g}",
-                    gm_dtype_name(type), r->group, r->name, op_names[r->op], rates[i], all, ratio, stream);
+            fprintf(json,
+                    ",\n  {\"type\": \"%s\", \"group\": \"%s\", \"row\": \"%s\", \"op\": \"%s\", "
+                    "\"one_core\": %.4g, \"all_cores\": %.4g, \"of_peak\": %.4f, "
+                    "\"bytes_per_second\": %.4g}",
+                    gm_dtype_name(type), r->group, r->name, op_names[r->op], rates[i], all, ratio,
+                    stream);
         if (!strcmp(r->group, "spec")) spec[specs++] = ratio;
         if (!strcmp(r->group, "train") && !r->flat) train[trains++] = ratio;
     }
@@ -416,12 +461,18 @@ static void run_type(const gm_kernels *kernels, gm_dtype type, const options *o,
 static bool parse(int argc, char **argv, options *o) {
     for (int i = 1; i < argc; i++) {
         bool more = i + 1 < argc;
-        if (!strcmp(argv[i], "--json") && more) o->json = argv[++i];
-        else if (!strcmp(argv[i], "--filter") && more) o->filter = argv[++i];
-        else if (!strcmp(argv[i], "--type") && more) o->type = argv[++i];
-        else if (!strcmp(argv[i], "--seconds") && more) seconds_per_row = atof(argv[++i]);
-        else if (!strcmp(argv[i], "--one-core")) o->one_core = true;
-        else return false;
+        if (!strcmp(argv[i], "--json") && more)
+            o->json = argv[++i];
+        else if (!strcmp(argv[i], "--filter") && more)
+            o->filter = argv[++i];
+        else if (!strcmp(argv[i], "--type") && more)
+            o->type = argv[++i];
+        else if (!strcmp(argv[i], "--seconds") && more)
+            seconds_per_row = atof(argv[++i]);
+        else if (!strcmp(argv[i], "--one-core"))
+            o->one_core = true;
+        else
+            return false;
     }
     return true;
 }
@@ -429,8 +480,10 @@ static bool parse(int argc, char **argv, options *o) {
 int main(int argc, char **argv) {
     options o = {0};
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: bench_kernels [--json FILE] [--filter TEXT] [--type f32|bf16|i8] [--seconds S] "
-                        "[--one-core]\n");
+        fprintf(
+            stderr,
+            "usage: bench_kernels [--json FILE] [--filter TEXT] [--type f32|bf16|i8] [--seconds S] "
+            "[--one-core]\n");
         return 2;
     }
     const gm_kernels *kernels = gm_kernels_active();
@@ -440,7 +493,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_kernels: cannot write %s\n", o.json);
         return 1;
     }
-    printf("%s, level %s, %d cores; G operations a second\n", gm_cpu_model(), gm_cpu_level_name(kernels->level), cores);
+    printf("%s, level %s, %d cores; G operations a second\n", gm_cpu_model(),
+           gm_cpu_level_name(kernels->level), cores);
     if (json)
         fprintf(json, "[\n  {\"cpu\": \"%s\", \"level\": \"%s\", \"cores\": %d}", gm_cpu_model(),
                 gm_cpu_level_name(kernels->level), cores);
@@ -449,8 +503,13 @@ int main(int argc, char **argv) {
     if ((!o.type || !strcmp(o.type, "f32")) && (!o.filter || strstr("GEMM 2048", o.filter))) {
         double one = openblas_gemm(1), all = openblas_gemm(cores);
         if (one > 0) {
-            printf("OpenBLAS f32 GEMM 2048: %.1f one core, %.1f all cores\n", one * 1e-9, all * 1e-9);
-            if (json) fprintf(json, ",\n  {\"peer\": \"openblas\", \"row\": \"GEMM 2048\", \"one_core\": %.4g, \"all_cores\": %.4g}", one, all);
+            printf("OpenBLAS f32 GEMM 2048: %.1f one core, %.1f all cores\n", one * 1e-9,
+                   all * 1e-9);
+            if (json)
+                fprintf(json,
+                        ",\n  {\"peer\": \"openblas\", \"row\": \"GEMM 2048\", \"one_core\": %.4g, "
+                        "\"all_cores\": %.4g}",
+                        one, all);
         } else {
             printf("OpenBLAS: not on this machine\n");
         }

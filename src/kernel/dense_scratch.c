@@ -10,9 +10,13 @@ enum {
     SPAN_FLAT = 1024,        // of a block of gathered rows
 };
 
-static int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+static int floor_div(int a, int b) {
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
 
-static size_t round64(size_t v) { return (v + 63) / 64 * 64; }
+static size_t round64(size_t v) {
+    return (v + 63) / 64 * 64;
+}
 
 // Finds or adds the phase (fy,fx).
 static int phase_of(gm__grid *g, int fy, int fx) {
@@ -29,8 +33,9 @@ static void plan_direct(gm__grid *g, int span) {
     g->tiles_max = g->block_rows / GM__TILE;
 }
 
-// Columns: a strip row holds the input columns that taps reach, then enough zeros for the right edge and for the
-// left edge of the next row. Rows of neighbouring images share their zeros in the same way.
+// Columns: a strip row holds the input columns that taps reach, then enough zeros for the right
+// edge and for the left edge of the next row. Rows of neighbouring images share their zeros in the
+// same way.
 static void plan_strip(gm__grid *g, int span) {
     int min_y = 0, min_x = 0, max_y = 0, max_x = 0;
     for (int t = 0; t < g->taps; t++) {
@@ -51,14 +56,16 @@ static void plan_strip(gm__grid *g, int span) {
     g->image_rows = g->gh;
     for (int i = 0; i < g->phases; i++) {
         gm__phase *p = &g->phase[i];
-        int cols = (g->iw - p->fx + g->step - 1) / g->step, rows = (g->ih - p->fy + g->step - 1) / g->step;
+        int cols = (g->iw - p->fx + g->step - 1) / g->step,
+            rows = (g->ih - p->fy + g->step - 1) / g->step;
         p->cols = gm_max(0, gm_min(cols, g->gw + max_x));
         p->rows = gm_max(0, gm_min(rows, g->gh + max_y));
         g->pitch = gm_max(g->pitch, p->cols + gm_max(g->left, g->gw + max_x - p->cols));
         g->image_rows = gm_max(g->image_rows, p->rows + gm_max(g->top, g->gh + max_y - p->rows));
     }
     g->stride = (size_t)g->chunks * GM__CHUNK;
-    if (g->stride % 1024 == 0) g->stride += GM__CHUNK; // spreads the 16 rows of a tile over the sets of L1
+    if (g->stride % 1024 == 0)
+        g->stride += GM__CHUNK; // spreads the 16 rows of a tile over the sets of L1
 
     size_t row_bytes = g->stride * (size_t)(g->pitch * gm_max(1, g->phases));
     int rows_max = gm_max(1, gm_min(span / g->pitch, (int)(STRIP_BYTES / row_bytes)));
@@ -66,7 +73,8 @@ static void plan_strip(gm__grid *g, int span) {
     g->block_rows = gm_min(g->gh, gm_max(1, rows_max - g->top - g->below));
     int rows = g->block_images ? g->block_images * g->image_rows : g->block_rows + g->below;
     int used = (rows + g->top) * g->pitch + g->left;
-    g->positions = gm_round_up(used + 2 * GM__TILE, 2 * GM__TILE); // a tile may begin at the last one
+    g->positions =
+        gm_round_up(used + 2 * GM__TILE, 2 * GM__TILE); // a tile may begin at the last one
     g->phase_bytes = (size_t)g->positions * g->stride;
     g->tiles_max = rows * g->pitch / GM__TILE + 2;
 }
@@ -90,26 +98,39 @@ void gm__grid_plan(gm__grid *g, const gm_conv *c, int bytes, int span) {
         return;
     }
     g->phases = 0;
-    g->direct = g->taps == 1 && g->step == 1 && g->tap[0].oy == 0 && g->tap[0].ox == 0 && g->gh == g->ih &&
-                g->gw == g->iw && g->mul == 1 && g->gh == g->oh && g->gw == g->ow;
-    if (g->direct) plan_direct(g, span);
-    else plan_strip(g, span);
+    g->direct = g->taps == 1 && g->step == 1 && g->tap[0].oy == 0 && g->tap[0].ox == 0 &&
+                g->gh == g->ih && g->gw == g->iw && g->mul == 1 && g->gh == g->oh && g->gw == g->ow;
+    if (g->direct)
+        plan_direct(g, span);
+    else
+        plan_strip(g, span);
 }
 
 void gm__grid_taps(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
     int per_chunk = GM__CHUNK / bytes;
-    *g = (gm__grid){.n = c->n, .gh = c->ho, .gw = c->wo, .ih = c->h, .iw = c->w, .step = c->stride,
-                    .row = (size_t)(c->ldx * bytes), .oh = c->ho, .ow = c->wo, .mul = 1, .flat = w->flat != 0};
+    *g = (gm__grid){.n = c->n,
+                    .gh = c->ho,
+                    .gw = c->wo,
+                    .ih = c->h,
+                    .iw = c->w,
+                    .step = c->stride,
+                    .row = (size_t)(c->ldx * bytes),
+                    .oh = c->ho,
+                    .ow = c->wo,
+                    .mul = 1,
+                    .flat = w->flat != 0};
     if (g->flat) {
         g->taps = 1;
         g->chunks = (c->r * c->s * c->c + per_chunk - 1) / per_chunk;
         return;
     }
     g->chunks = (c->c + per_chunk - 1) / per_chunk;
-    int top = (w->r - c->r) / 2, left = (w->s - c->s) / 2; // a smaller kernel is the centre of the stored one
+    int top = (w->r - c->r) / 2,
+        left = (w->s - c->s) / 2; // a smaller kernel is the centre of the stored one
     for (int i = 0; i < c->r; i++)
         for (int j = 0; j < c->s; j++)
-            g->tap[g->taps++] = (gm__tap){.oy = i - c->pad, .ox = j - c->pad, .weight = (top + i) * w->s + left + j};
+            g->tap[g->taps++] = (gm__tap){
+                .oy = i - c->pad, .ox = j - c->pad, .weight = (top + i) * w->s + left + j};
 }
 
 void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
@@ -119,9 +140,19 @@ void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int byt
 
 bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, int px, int bytes) {
     int per_chunk = GM__CHUNK / bytes, st = c->stride;
-    *g = (gm__grid){.n = c->n, .gh = (c->h - py + st - 1) / st, .gw = (c->w - px + st - 1) / st, .ih = c->ho,
-                    .iw = c->wo, .step = 1, .row = (size_t)(c->ldy * bytes), .oh = c->h, .ow = c->w, .mul = st,
-                    .add_y = py, .add_x = px, .chunks = (c->k + per_chunk - 1) / per_chunk};
+    *g = (gm__grid){.n = c->n,
+                    .gh = (c->h - py + st - 1) / st,
+                    .gw = (c->w - px + st - 1) / st,
+                    .ih = c->ho,
+                    .iw = c->wo,
+                    .step = 1,
+                    .row = (size_t)(c->ldy * bytes),
+                    .oh = c->h,
+                    .ow = c->w,
+                    .mul = st,
+                    .add_y = py,
+                    .add_x = px,
+                    .chunks = (c->k + per_chunk - 1) / per_chunk};
     if (g->gh <= 0 || g->gw <= 0) return false;
     int top = (wt->r - c->r) / 2, left = (wt->s - c->s) / 2;
     // dx at row a*st + py gets dy at row b from tap i when b*st = a*st + py + pad - i
@@ -129,7 +160,8 @@ bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, 
         if ((py + c->pad - i) % st) continue;
         for (int j = c->s - 1; j >= 0; j--) {
             if ((px + c->pad - j) % st) continue;
-            g->tap[g->taps++] = (gm__tap){.oy = (py + c->pad - i) / st, .ox = (px + c->pad - j) / st,
+            g->tap[g->taps++] = (gm__tap){.oy = (py + c->pad - i) / st,
+                                          .ox = (px + c->pad - j) / st,
                                           .weight = (top + i) * wt->s + left + j};
         }
     }
@@ -146,11 +178,14 @@ char *gm__dense_carve(char *base, size_t *used, size_t bytes) {
 size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch) {
     size_t used = 0, padded = (size_t)gm_round_up(outputs, 32);
     *w = (gm__work){0};
-    w->step = (gm__step *)(void *)gm__dense_carve(scratch, &used, (size_t)(g->taps * g->chunks) * sizeof(gm__step));
-    w->tile = (gm__tiles *)(void *)gm__dense_carve(scratch, &used, (size_t)(g->tiles_max + 1) * sizeof(gm__tiles));
+    w->step = (gm__step *)(void *)gm__dense_carve(scratch, &used,
+                                                  (size_t)(g->taps * g->chunks) * sizeof(gm__step));
+    w->tile = (gm__tiles *)(void *)gm__dense_carve(scratch, &used,
+                                                   (size_t)(g->tiles_max + 1) * sizeof(gm__tiles));
     w->scale = (float *)(void *)gm__dense_carve(scratch, &used, padded * sizeof(float));
     w->shift = (float *)(void *)gm__dense_carve(scratch, &used, padded * sizeof(float));
-    w->slot = (float *)(void *)gm__dense_carve(scratch, &used, (size_t)GM__VISIT_TILES * 2 * GM__TILE * GM__TILE * sizeof(float));
+    w->slot = (float *)(void *)gm__dense_carve(
+        scratch, &used, (size_t)GM__VISIT_TILES * 2 * GM__TILE * GM__TILE * sizeof(float));
     if (g->flat) {
         size_t rows = (size_t)((g->block_rows - 1) * g->step + g->flat_r);
         w->compact = gm__dense_carve(scratch, &used, rows * g->flat_pitch + 2 * GM__CHUNK);
@@ -158,7 +193,8 @@ size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch
     } else if (!g->direct) {
         w->strip = gm__dense_carve(scratch, &used, g->phase_bytes * (size_t)gm_max(1, g->phases));
     } else {
-        w->strip = gm__dense_carve(scratch, &used, (size_t)(GM__TILE * g->chunks * GM__CHUNK)); // fewer than 16 positions
+        w->strip = gm__dense_carve(
+            scratch, &used, (size_t)(GM__TILE * g->chunks * GM__CHUNK)); // fewer than 16 positions
     }
     return used;
 }
@@ -172,8 +208,9 @@ void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int byte
             a = (ptrdiff_t)((size_t)tap->phase * g->phase_bytes) +
                 (ptrdiff_t)(tap->qy * g->pitch + tap->qx) * (ptrdiff_t)g->stride;
         for (int j = 0; j < g->chunks; j++)
-            w->step[w->steps++] = (gm__step){a + j * GM__CHUNK,
-                                             (size_t)tap->weight * p->tap_stride * (size_t)bytes + (size_t)j * 1024};
+            w->step[w->steps++] =
+                (gm__step){a + j * GM__CHUNK,
+                           (size_t)tap->weight * p->tap_stride * (size_t)bytes + (size_t)j * 1024};
     }
 }
 
@@ -204,7 +241,8 @@ void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int 
 void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before) {
     w->tiles = 0;
     for (int q = 0; q < count; q += GM__TILE) {
-        // the last tile begins earlier rather than reading past the end; its first rows are not stored again
+        // the last tile begins earlier rather than reading past the end; its first rows are not
+        // stored again
         int skip = gm_max(0, q + GM__TILE - count);
         if (skip > q + before) skip = 0;
         gm__tiles *t = &w->tile[w->tiles++];
@@ -214,36 +252,38 @@ void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int b
     }
 }
 
-// Enough for a kernel stored larger than the active one, folded (flat) or not: only sizes of g matter.
+// Enough for a kernel stored larger than the active one, folded (flat) or not: only sizes of g
+// matter. Kernels of more than GM__TAPS_MAX taps exist folded only.
 static size_t dense_scratch(const gm_conv *c, int bytes) {
     gm__grid g;
     gm__work w;
+    gm__wgrad wg;
     gm_panels p = {.r = c->r, .s = c->s};
-    gm__grid_forward(&g, c, &p, bytes);
-    size_t most = gm__work_carve(&w, &g, c->k, NULL);
-    if (c->c <= 4) {
-        p.flat = 1;
+    const bool foldable = c->c <= 4, many = c->r * c->s > GM__TAPS_MAX;
+    size_t most = 0, need;
+    for (p.flat = many; p.flat <= foldable; p.flat++) {
         gm__grid_forward(&g, c, &p, bytes);
-        size_t need = gm__work_carve(&w, &g, c->k, NULL);
+        need = gm__work_carve(&w, &g, c->k, NULL);
+        most = need > most ? need : most;
+        if (bytes != 2) continue; // int8 has no gradients
+        gm__wgrad_plan(&wg, c, &p);
+        need = gm__wgrad_carve(&wg, c, NULL);
         most = need > most ? need : most;
     }
-    if (bytes != 2) return most; // int8 has no gradients
-    p.flat = 0;
+    if (bytes != 2 || many) return most;
     for (int py = 0; py < c->stride; py++)
         for (int px = 0; px < c->stride; px++) {
             if (!gm__grid_dgrad(&g, c, &p, py, px, bytes)) continue;
-            size_t need = gm__work_carve(&w, &g, c->c, NULL);
+            need = gm__work_carve(&w, &g, c->c, NULL);
             most = need > most ? need : most;
         }
-    gm__wgrad wg;
-    for (p.flat = 0; p.flat <= (c->c <= 4); p.flat++) {
-        gm__wgrad_plan(&wg, c, &p);
-        size_t need = gm__wgrad_carve(&wg, c, NULL);
-        most = need > most ? need : most;
-    }
     return most;
 }
 
-size_t gm__conv_scratch_bf16(const gm_conv *c) { return dense_scratch(c, 2); }
+size_t gm__conv_scratch_bf16(const gm_conv *c) {
+    return dense_scratch(c, 2);
+}
 
-size_t gm__conv_scratch_i8(const gm_conv *c) { return dense_scratch(c, 1); }
+size_t gm__conv_scratch_i8(const gm_conv *c) {
+    return dense_scratch(c, 1);
+}

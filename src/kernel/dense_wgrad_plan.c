@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plan of the gradient of dense weights: geometry only, no instruction-set flags (see x86/dense_plan.h).
+// Plan of the gradient of dense weights: geometry only, no instruction-set flags (see
+// x86/dense_plan.h).
 #include "x86/dense_plan.h"
 
 #include <string.h>
@@ -13,7 +14,8 @@ enum {
 void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w) {
     gm__grid *g = &p->grid;
     gm__grid_taps(g, c, w, 2);
-    // the same whatever part of the gradient a caller computes: the grouping of positions decides the bits
+    // the same whatever part of the gradient a caller computes: the grouping of positions decides
+    // the bits
     int span = XT_BYTES / (g->chunks * GM__CHUNK + 4 * GM__CHUNK) / 32 * 32;
     gm__grid_plan(g, c, 2, gm_max(SPAN_MIN, gm_min(SPAN_MAX, span)));
     p->rows = g->flat ? c->r * c->s * c->c : c->c;
@@ -47,7 +49,8 @@ size_t gm__wgrad_carve(gm__wgrad *p, const gm_conv *c, void *scratch) {
     return used;
 }
 
-void gm__wgrad_rows_direct(gm__wgrad *p, const char *x, size_t stride, const char *dy, size_t ldy, int count) {
+void gm__wgrad_rows_direct(gm__wgrad *p, const char *x, size_t stride, const char *dy, size_t ldy,
+                           int count) {
     p->groups = (count + 31) / 32;
     p->around = p->groups * 32;
     p->first_group[0] = 0;
@@ -60,7 +63,8 @@ void gm__wgrad_rows_direct(gm__wgrad *p, const char *x, size_t stride, const cha
 }
 
 // Groups of the real input positions of one phase.
-static void group_phase(gm__wgrad *p, const gm__phase *f, const char *x, int i0, int i1, int y0, int y1) {
+static void group_phase(gm__wgrad *p, const gm__phase *f, const char *x, int i0, int i1, int y0,
+                        int y1) {
     const gm__grid *g = &p->grid;
     int from = g->block_images ? 0 : gm_max(0, y0 - g->top);
     int to = g->block_images ? f->rows : gm_min(f->rows, y1 + g->below);
@@ -69,7 +73,9 @@ static void group_phase(gm__wgrad *p, const gm__phase *f, const char *x, int i0,
     for (int i = i0; i < i1; i++)
         for (int y = from; y < to; y++) {
             int q = ((i - i0) * g->image_rows + y - y0) * g->pitch + p->base;
-            const char *src = x + ((size_t)(i * g->ih + y * g->step + f->fy) * (size_t)g->iw + (size_t)f->fx) * g->row;
+            const char *src =
+                x + ((size_t)(i * g->ih + y * g->step + f->fy) * (size_t)g->iw + (size_t)f->fx) *
+                        g->row;
             for (int c = 0; c < f->cols; c++, src += g->row * (size_t)g->step) {
                 if (q + c >= cover) {
                     row = p->x_row + (size_t)p->groups * 32;
@@ -82,7 +88,8 @@ static void group_phase(gm__wgrad *p, const gm__phase *f, const char *x, int i0,
         }
 }
 
-void gm__wgrad_rows_strip(gm__wgrad *p, const char *x, const char *dy, size_t ldy, int i0, int i1, int y0, int y1) {
+void gm__wgrad_rows_strip(gm__wgrad *p, const char *x, const char *dy, size_t ldy, int i0, int i1,
+                          int y0, int y1) {
     const gm__grid *g = &p->grid;
     p->groups = 0;
     for (int f = 0; f < g->phases; f++) {

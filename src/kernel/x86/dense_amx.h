@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tile state of a call: eight tiles of 16 rows x 64 bytes. The permission was asked for by CPU detection.
+// Tile state of a call: eight tiles of 16 rows x 64 bytes. The permission was asked for by CPU
+// detection.
 #ifndef GAMUT_DENSE_AMX_H
 #define GAMUT_DENSE_AMX_H
 
@@ -16,6 +17,8 @@ static inline void gm__amx_begin(void) {
     _tile_loadconfig(&config);
 }
 
-static inline void gm__amx_end(void) { _tile_release(); }
+static inline void gm__amx_end(void) {
+    _tile_release();
+}
 
 #endif

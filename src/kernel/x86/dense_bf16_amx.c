@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// bf16 convolution and gradient of the input on AMX tiles: 32 positions x 32 outputs in four accumulators.
+// bf16 convolution and gradient of the input on AMX tiles: 32 positions x 32 outputs in four
+// accumulators.
 #include "dense_amx.h"
 #include "dense_plan.h"
 
-static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0, const char *b1,
-                              const gm__step *s, const gm__step *end, float *c, bool load, int m, int n,
-                              bool stream) {
+static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0,
+                              const char *b1, const gm__step *s, const gm__step *end, float *c,
+                              bool load, int m, int n, bool stream) {
     if (load) {
         _tile_loadd(0, c, 64);
         if (n == 2) _tile_loadd(1, c + 256, 64);
@@ -63,15 +64,15 @@ static inline void tile_block(const char *a0, const char *a1, size_t stride, con
 #define TILE_INTEGER 0
 #include "dense_engine.h"
 
-void gm__conv_bf16_amx(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e, void *y,
-                       void *scratch) {
+void gm__conv_bf16_amx(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e,
+                       void *y, void *scratch) {
     gm__amx_begin();
     engine_conv(c, x, w, 2, e, y, scratch);
     gm__amx_end();
 }
 
-void gm__conv_dgrad_bf16_amx(const gm_conv *c, const void *dy, const gm_panels *wt, bool accumulate, void *dx,
-                             void *scratch) {
+void gm__conv_dgrad_bf16_amx(const gm_conv *c, const void *dy, const gm_panels *wt, bool accumulate,
+                             void *dx, void *scratch) {
     gm__amx_begin();
     engine_dgrad(c, dy, wt, accumulate, dx, scratch);
     gm__amx_end();

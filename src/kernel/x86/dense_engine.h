@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops around a tile kernel, shared by bf16 and int8, AMX and AVX-512. The including file defines, before:
+// The loops around a tile kernel, shared by bf16 and int8, AMX and AVX-512. The including file
+// defines, before:
 //   TILE_INTEGER  0 or 1: accumulators are f32 or int32
 //   tile_block    c[m][n] tiles (+)= sum over steps of a tile m times b panel n; m, n are 1 or 2
-// A group of steps that is not the first loads its accumulators again: exact, so the cut changes no bits.
+// A group of steps that is not the first loads its accumulators again: exact, so the cut changes no
+// bits.
 #ifndef GAMUT_DENSE_ENGINE_H
 #define GAMUT_DENSE_ENGINE_H
 
@@ -12,7 +14,9 @@
 enum { SLOT = GM__TILE * GM__TILE };
 
 // Tile intrinsics of gcc do not order ordinary stores before tile loads.
-static inline void gm__compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+static inline void gm__compiler_barrier(void) {
+    __asm__ volatile("" ::: "memory");
+}
 
 // Two tiles whose accumulators wait in scratch: they are stored while the next ones multiply.
 typedef struct gm__waiting {
@@ -27,17 +31,21 @@ static inline void store_waiting(const gm__out *o, gm__waiting *v) {
     v->tiles = 0;
 }
 
-// How the loops of a block are cut. None of this changes a result: accumulators are stored and loaded exactly.
+// How the loops of a block are cut. None of this changes a result: accumulators are stored and
+// loaded exactly.
 typedef struct gm__cut {
-    bool small;  // all weights fit L1: each pair of tiles meets all of them, and its output rows are written at once
-    bool stream; // an input tile is used once while weights stay: keep it from pushing them out of L1
+    bool small; // all weights fit L1: each pair of tiles meets all of them, and its output rows are
+                // written at once
+    bool stream; // an input tile is used once while weights stay: keep it from pushing them out of
+                 // L1
     int steps;   // of a visit: its weights stay in L1 while up to VISIT_TILES tiles meet them
 } gm__cut;
 
 static inline gm__cut engine_cut(const gm__grid *g, const gm__work *w, int panels) {
     gm__cut cut = {.small = (panels + 4) * w->steps <= 40};
     cut.stream = g->direct && !cut.small;
-    // measured: 36 KiB of weights when many tiles share them, 16 KiB when they come from L3 for a few
+    // measured: 36 KiB of weights when many tiles share them, 16 KiB when they come from L3 for a
+    // few
     cut.steps = w->tiles <= 8 ? 8 : 18;
     if (w->steps <= cut.steps + 2) cut.steps = w->steps;
     int visits = (w->steps + cut.steps - 1) / gm_max(1, cut.steps);
@@ -46,9 +54,9 @@ static inline gm__cut engine_cut(const gm__grid *g, const gm__work *w, int panel
 }
 
 // Panels n and n+1, tiles [m0,m1).
-static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm__cut *cut, const char *a,
-                                 const char *b, size_t panel_bytes, const gm__out *o, int n, int panels, int m0,
-                                 int m1, gm__waiting *waiting) {
+static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm__cut *cut,
+                                 const char *a, const char *b, size_t panel_bytes, const gm__out *o,
+                                 int n, int panels, int m0, int m1, gm__waiting *waiting) {
     bool spill = cut->steps < w->steps;
     int s0 = 0;
     do {
@@ -61,8 +69,8 @@ static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm_
                                                      : w->slot;
             const char *a0 = a + w->tile[t].a, *a1 = mb == 2 ? a + w->tile[t + 1].a : a0;
             gm__compiler_barrier();
-            tile_block(a0, a1, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot, s0 > 0, mb, panels,
-                       cut->stream);
+            tile_block(a0, a1, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot,
+                       s0 > 0, mb, panels, cut->stream);
             store_waiting(o, waiting);
             if (s1 == w->steps) *waiting = (gm__waiting){&w->tile[t], slot, mb, n, panels};
         }
@@ -77,8 +85,8 @@ static inline void prefetch_tile(const gm__grid *g, const gm__work *w, const cha
 }
 
 // All outputs of a block whose strip and tiles are ready.
-static void engine_block(const gm__grid *g, const gm__work *w, const char *a, const gm_panels *p, size_t panel_bytes,
-                         const gm__out *o) {
+static void engine_block(const gm__grid *g, const gm__work *w, const char *a, const gm_panels *p,
+                         size_t panel_bytes, const gm__out *o) {
     gm__waiting waiting = {0};
     int panels = (o->k + 15) / 16;
     gm__cut cut = engine_cut(g, w, panels);
@@ -86,7 +94,8 @@ static void engine_block(const gm__grid *g, const gm__work *w, const char *a, co
     for (int m = 0; m < w->tiles; m += run) {
         int end = gm_min(w->tiles, m + run);
         if (cut.small)
-            for (int t = end; t < gm_min(w->tiles, end + 2); t++) prefetch_tile(g, w, a + w->tile[t].a);
+            for (int t = end; t < gm_min(w->tiles, end + 2); t++)
+                prefetch_tile(g, w, a + w->tile[t].a);
         for (int n = 0; n < panels; n += 2) {
             const char *b = (const char *)p->data + (size_t)n * panel_bytes;
             for (int v = m; v < end; v += GM__VISIT_TILES)
@@ -98,8 +107,8 @@ static void engine_block(const gm__grid *g, const gm__work *w, const char *a, co
 }
 
 // One grid from start to end. pad is used by flat grids only.
-static void engine_run(const gm__grid *g, const gm__work *w, const char *x, const gm_panels *p, int bytes,
-                       const gm__out *o, int pad) {
+static void engine_run(const gm__grid *g, const gm__work *w, const char *x, const gm_panels *p,
+                       int bytes, const gm__out *o, int pad) {
     size_t panel_bytes = p->panel_stride * (size_t)bytes;
     if (g->direct) {
         int total = g->n * g->gh * g->gw;
@@ -140,8 +149,8 @@ static void engine_run(const gm__grid *g, const gm__work *w, const char *x, cons
         }
 }
 
-static void engine_conv(const gm_conv *c, const void *x, const gm_panels *p, int bytes, const gm_epilogue *e, void *y,
-                        void *scratch) {
+static void engine_conv(const gm_conv *c, const void *x, const gm_panels *p, int bytes,
+                        const gm_epilogue *e, void *y, void *scratch) {
     gm__grid g;
     gm__work w;
     gm__out o;
@@ -154,8 +163,8 @@ static void engine_conv(const gm_conv *c, const void *x, const gm_panels *p, int
 
 #if !TILE_INTEGER
 // Gradient of the input: a convolution of dy with mirrored taps, one grid per phase of the stride.
-static void engine_dgrad(const gm_conv *c, const void *dy, const gm_panels *wt, bool accumulate, void *dx,
-                         void *scratch) {
+static void engine_dgrad(const gm_conv *c, const void *dy, const gm_panels *wt, bool accumulate,
+                         void *dx, void *scratch) {
     gm_epilogue e = {.accumulate = accumulate, .out = GM_BF16};
     for (int py = 0; py < c->stride; py++)
         for (int px = 0; px < c->stride; px++) {

@@ -9,7 +9,8 @@
 #include <string.h>
 
 // Chunks [j0,j1) of every position of one strip row; src NULL: a row of zeros.
-static inline void fill_row(const gm__grid *g, const gm__phase *p, const char *src, char *dst, int j0, int j1) {
+static inline void fill_row(const gm__grid *g, const gm__phase *p, const char *src, char *dst,
+                            int j0, int j1) {
     size_t from = g->row * (size_t)g->step;
     int cols = src ? p->cols : 0;
     if (src) src += (size_t)p->fx * g->row;
@@ -17,19 +18,22 @@ static inline void fill_row(const gm__grid *g, const gm__phase *p, const char *s
         for (int j = j0; j < j1; j++)
             _mm512_store_si512(dst + j * GM__CHUNK, _mm512_loadu_si512(src + j * GM__CHUNK));
     for (int x = cols; x < g->pitch; x++, dst += g->stride)
-        for (int j = j0; j < j1; j++) _mm512_store_si512(dst + j * GM__CHUNK, _mm512_setzero_si512());
+        for (int j = j0; j < j1; j++)
+            _mm512_store_si512(dst + j * GM__CHUNK, _mm512_setzero_si512());
 }
 
-// Images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0. Chunks [j0,j1) only.
-static inline void fill_strip(const gm__grid *g, const char *x, char *strip, int i0, int i1, int y0, int y1, int j0,
-                       int j1) {
+// Images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0. Chunks [j0,j1)
+// only.
+static inline void fill_strip(const gm__grid *g, const char *x, char *strip, int i0, int i1, int y0,
+                              int y1, int j0, int j1) {
     int total = g->block_images ? (i1 - i0) * g->image_rows : y1 - y0 + g->below;
     for (int f = 0; f < g->phases; f++) {
         const gm__phase *p = &g->phase[f];
         char *dst = strip + (size_t)f * g->phase_bytes;
         for (int c = 0; c < g->left; c++)
             for (int j = j0; j < j1; j++)
-                _mm512_store_si512(dst + (size_t)c * g->stride + (size_t)j * GM__CHUNK, _mm512_setzero_si512());
+                _mm512_store_si512(dst + (size_t)c * g->stride + (size_t)j * GM__CHUNK,
+                                   _mm512_setzero_si512());
         dst += (size_t)g->left * g->stride;
         for (int r = -g->top; r < total; r++, dst += (size_t)g->pitch * g->stride) {
             int image = i0, row = y0 + r;
@@ -38,14 +42,17 @@ static inline void fill_strip(const gm__grid *g, const char *x, char *strip, int
                 row = r % g->image_rows;
             }
             bool real = row >= 0 && row < p->rows;
-            const char *src = x + (((size_t)image * (size_t)g->ih + (size_t)(row * g->step + p->fy)) *
-                                   (size_t)g->iw) * g->row;
+            const char *src =
+                x + (((size_t)image * (size_t)g->ih + (size_t)(row * g->step + p->fy)) *
+                     (size_t)g->iw) *
+                        g->row;
             fill_row(g, p, real ? src : NULL, dst, j0, j1);
         }
     }
 }
 
-// Which bytes of a gathered row come from where: masked loads of whole vectors, one a tap row and 64 bytes.
+// Which bytes of a gathered row come from where: masked loads of whole vectors, one a tap row and
+// 64 bytes.
 typedef struct gm__gather {
     __mmask64 mask;
     ptrdiff_t from; // from the first tap's pixel to what would be byte 0 of the vector
@@ -56,25 +63,29 @@ static inline int gather_plan(const gm__grid *g, gm__gather *list) {
     int count = 0;
     for (int chunk = 0; chunk < g->chunks; chunk++)
         for (int r = 0; r < g->flat_r; r++) {
-            ptrdiff_t begin = (ptrdiff_t)((size_t)r * g->flat_row) - chunk * 64, end = begin + (ptrdiff_t)g->flat_row;
+            ptrdiff_t begin = (ptrdiff_t)((size_t)r * g->flat_row) - chunk * 64,
+                      end = begin + (ptrdiff_t)g->flat_row;
             ptrdiff_t low = begin < 0 ? 0 : begin, high = end > 64 ? 64 : end;
             if (low >= high) continue;
             __mmask64 mask = (high == 64 ? ~0ull : (1ull << high) - 1u) & ~((1ull << low) - 1u);
-            list[count++] = (gm__gather){mask, (ptrdiff_t)((size_t)r * g->flat_pitch) - begin, chunk};
+            list[count++] =
+                (gm__gather){mask, (ptrdiff_t)((size_t)r * g->flat_pitch) - begin, chunk};
         }
     return count;
 }
 
-// Pixels of `size` bytes from input positions into consecutive ones. Eight bytes are written for each: the next pixel
-// covers the excess, and after the last one it is zeroed by the caller's next row or is behind the end.
-static inline void compact_pixels(char *dst, const char *src, size_t stride, size_t size, int count) {
+// Pixels of `size` bytes from input positions into consecutive ones. Eight bytes are written for
+// each: the next pixel covers the excess, and after the last one it is zeroed by the caller's next
+// row or is behind the end.
+static inline void compact_pixels(char *dst, const char *src, size_t stride, size_t size,
+                                  int count) {
     for (int c = 0; c < count; c++) memcpy(dst + (size_t)c * size, src + (size_t)c * stride, 8);
     memset(dst + (size_t)count * size, 0, 8);
 }
 
 // First layer: gathers the taps of grid rows [y0,y1) of an image into rows of the strip.
-static inline void fill_flat(const gm__grid *g, const char *x, const gm__work *w, int image, int y0, int y1,
-                             int pad) {
+static inline void fill_flat(const gm__grid *g, const char *x, const gm__work *w, int image, int y0,
+                             int y1, int pad) {
     size_t px = g->flat_pixel, left = (size_t)pad * px;
     int cols = (int)(g->flat_pitch / px), rows = (y1 - y0 - 1) * g->step + g->flat_r;
     int real = gm_max(0, gm_min(cols - pad, g->iw));
@@ -86,7 +97,8 @@ static inline void fill_flat(const gm__grid *g, const char *x, const gm__work *w
             continue;
         }
         memset(dst, 0, left);
-        compact_pixels(dst + left, x + (size_t)(image * g->ih + iy) * (size_t)g->iw * g->row, g->row, px, real);
+        compact_pixels(dst + left, x + (size_t)(image * g->ih + iy) * (size_t)g->iw * g->row,
+                       g->row, px, real);
         size_t end = left + (size_t)real * px;
         if (end < g->flat_pitch) memset(dst + end, 0, g->flat_pitch - end);
     }

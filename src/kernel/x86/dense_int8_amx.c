@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// int8 convolution on AMX tiles: as dense_bf16_amx.c with 64 inputs to a step and int32 accumulators.
+// int8 convolution on AMX tiles: as dense_bf16_amx.c with 64 inputs to a step and int32
+// accumulators.
 #include "dense_amx.h"
 #include "dense_plan.h"
 
-static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0, const char *b1,
-                              const gm__step *s, const gm__step *end, float *c, bool load, int m, int n,
-                              bool stream) {
+static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0,
+                              const char *b1, const gm__step *s, const gm__step *end, float *c,
+                              bool load, int m, int n, bool stream) {
     if (load) {
         _tile_loadd(0, c, 64);
         if (n == 2) _tile_loadd(1, c + 256, 64);
@@ -63,8 +64,8 @@ static inline void tile_block(const char *a0, const char *a1, size_t stride, con
 #define TILE_INTEGER 1
 #include "dense_engine.h"
 
-void gm__conv_i8_amx(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e, void *y,
-                     void *scratch) {
+void gm__conv_i8_amx(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e,
+                     void *y, void *scratch) {
     gm__amx_begin();
     engine_conv(c, x, w, 1, e, y, scratch);
     gm__amx_end();

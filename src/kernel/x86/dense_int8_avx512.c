@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// int8 convolution with AVX-512 VNNI, on the same plans as AMX. The instruction multiplies unsigned by signed bytes:
-// weights are made unsigned by adding 128, and 128 times the sum of a position's inputs is taken off again.
+// int8 convolution with AVX-512 VNNI, on the same plans as AMX. The instruction multiplies unsigned
+// by signed bytes: weights are made unsigned by adding 128, and 128 times the sum of a position's
+// inputs is taken off again.
 #include "dense_plan.h"
 
 #include <immintrin.h>
 
-static inline void panel_block(const char *a, size_t stride, const char *b, const gm__step *s, const gm__step *end,
-                               float *c, bool load, const int *excess) {
+static inline void panel_block(const char *a, size_t stride, const char *b, const gm__step *s,
+                               const gm__step *end, float *c, bool load, const int *excess) {
     const __m512i sign = _mm512_set1_epi8((char)0x80);
     __m512i acc[16];
     for (int r = 0; r < 16; r++) {
@@ -29,19 +30,21 @@ static inline void panel_block(const char *a, size_t stride, const char *b, cons
 }
 
 // 128 times the sum of the inputs of each position.
-static inline void excess_of(const char *a, size_t stride, const gm__step *s, const gm__step *end, int *excess) {
+static inline void excess_of(const char *a, size_t stride, const gm__step *s, const gm__step *end,
+                             int *excess) {
     const __m512i ones = _mm512_set1_epi8(1);
     for (int r = 0; r < 16; r++) {
         __m512i sum = _mm512_setzero_si512();
         for (const gm__step *t = s; t < end; t++)
-            sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(a + t->a + (ptrdiff_t)((size_t)r * stride)));
+            sum = _mm512_dpbusd_epi32(
+                sum, ones, _mm512_loadu_si512(a + t->a + (ptrdiff_t)((size_t)r * stride)));
         excess[r] = 128 * _mm512_reduce_add_epi32(sum);
     }
 }
 
-static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0, const char *b1,
-                              const gm__step *s, const gm__step *end, float *c, bool load, int m, int n,
-                              bool stream) {
+static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0,
+                              const char *b1, const gm__step *s, const gm__step *end, float *c,
+                              bool load, int m, int n, bool stream) {
     (void)stream;
     int excess[16];
     for (int i = 0; i < m; i++) {
@@ -55,7 +58,7 @@ static inline void tile_block(const char *a0, const char *a1, size_t stride, con
 #define TILE_INTEGER 1
 #include "dense_engine.h"
 
-void gm__conv_i8_avx512(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e, void *y,
-                        void *scratch) {
+void gm__conv_i8_avx512(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e,
+                        void *y, void *scratch) {
     engine_conv(c, x, w, 1, e, y, scratch);
 }

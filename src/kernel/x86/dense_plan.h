@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// dense_plan: how a dense convolution is cut into blocks for the tile kernels (bf16 and int8; AMX and AVX-512).
+// dense_plan: how a dense convolution is cut into blocks for the tile kernels (bf16 and int8; AMX
+// and AVX-512).
 //
-// Activations carry no halo, yet a tile of 16 positions must have ONE row stride. Three ways to get it:
+// Activations carry no halo, yet a tile of 16 positions must have ONE row stride. Three ways to get
+// it:
 //   direct  1x1, stride 1: tiles lie in the activation itself;
-//   strip   rows are copied once into scratch with zero columns and rows shared between neighbours, split by
+//   strip   rows are copied once into scratch with zero columns and rows shared between neighbours,
+//   split by
 //           stride into phases, so that every tap of every position is at a constant offset;
 //   flat    few inputs (first layer): the taps of a position are gathered into one row.
-// Everything is counted in bytes and in chunks of 64 bytes (32 bf16 or 64 int8), so one plan serves both types.
+// Everything is counted in bytes and in chunks of 64 bytes (32 bf16 or 64 int8), so one plan serves
+// both types.
 #ifndef GAMUT_DENSE_PLAN_H
 #define GAMUT_DENSE_PLAN_H
 
@@ -26,8 +30,8 @@ typedef struct gm__phase {
     int rows, cols; // how many of them are copied
 } gm__phase;
 
-// A convolution over a grid of output positions. Forward is one grid; the gradient of the input is one grid per
-// phase of the stride.
+// A convolution over a grid of output positions. Forward is one grid; the gradient of the input is
+// one grid per phase of the stride.
 typedef struct gm__grid {
     int n, gh, gw;    // images, grid rows and columns
     int ih, iw, step; // input rows and columns, input positions per grid position
@@ -97,37 +101,42 @@ char *gm__dense_carve(char *base, size_t *used, size_t bytes);
 size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch);
 // The steps of the reduction: taps in order, chunks ascending.
 void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes);
-// Tiles of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
+// Tiles of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image
+// i0.
 void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1);
-// Tiles over `count` consecutive positions, input and output alike; the first writes output position `first`.
-// `before`: positions ahead of the block that may be read.
+// Tiles over `count` consecutive positions, input and output alike; the first writes output
+// position `first`. `before`: positions ahead of the block that may be read.
 void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before);
 
-// --- gradient of the weights: positions are the reduction, 32 to a step. For tap offset o (in strip positions)
+// --- gradient of the weights: positions are the reduction, 32 to a step. For tap offset o (in
+// strip positions)
 //     dw[tap][input][output] += sum over input positions q of x[q][input] * dy[q - o][output].
-// x is transposed in groups of 32 positions that skip what is not real; dy is laid out with zeros around it, in pairs
-// of positions, once with even and once with odd beginnings, so that every tile begins at a multiple of 64 bytes.
+// x is transposed in groups of 32 positions that skip what is not real; dy is laid out with zeros
+// around it, in pairs of positions, once with even and once with odd beginnings, so that every tile
+// begins at a multiple of 64 bytes.
 typedef struct gm__wgrad {
     gm__grid grid;
-    gm__work work;                     // flat: strip and compacted rows; slot: bounce of partial tiles
-    int rows;                          // rows of a panel tap: inputs, or all taps of all inputs when flat
-    int groups_max, groups;            // groups of 32 input positions in a block
+    gm__work work;          // flat: strip and compacted rows; slot: bounce of partial tiles
+    int rows;               // rows of a panel tap: inputs, or all taps of all inputs when flat
+    int groups_max, groups; // groups of 32 input positions in a block
     int first_group[GM__TAPS_MAX + 1]; // of each phase
-    int base, around_max, around;      // dy positions: where the first is, how many are laid out (even)
-    size_t row;                        // bytes of a channel in xt
-    size_t half, panel;                // bytes of the even copy, of both copies of a panel
-    char *xt;                          // [channels][groups][32]
-    char *dy;                          // [2 panels][even, odd][pairs][16][2]
-    int *start;                        // of a group: strip position + base
-    const char **x_row, **dy_row;      // of each position; zero where there is none
+    int base, around_max, around; // dy positions: where the first is, how many are laid out (even)
+    size_t row;                   // bytes of a channel in xt
+    size_t half, panel;           // bytes of the even copy, of both copies of a panel
+    char *xt;                     // [channels][groups][32]
+    char *dy;                     // [2 panels][even, odd][pairs][16][2]
+    int *start;                   // of a group: strip position + base
+    const char **x_row, **dy_row; // of each position; zero where there is none
     char *zero;
 } gm__wgrad;
 void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w);
 size_t gm__wgrad_carve(gm__wgrad *p, const gm_conv *c, void *scratch);
 // Rows of a block: positions [q, q+count) alike in x and dy ...
-void gm__wgrad_rows_direct(gm__wgrad *p, const char *x, size_t stride, const char *dy, size_t ldy, int count);
+void gm__wgrad_rows_direct(gm__wgrad *p, const char *x, size_t stride, const char *dy, size_t ldy,
+                           int count);
 // ... or images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image i0.
-void gm__wgrad_rows_strip(gm__wgrad *p, const char *x, const char *dy, size_t ldy, int i0, int i1, int y0, int y1);
+void gm__wgrad_rows_strip(gm__wgrad *p, const char *x, const char *dy, size_t ldy, int i0, int i1,
+                          int y0, int y1);
 
 size_t gm__conv_scratch_bf16(const gm_conv *g);
 size_t gm__conv_scratch_i8(const gm_conv *g);

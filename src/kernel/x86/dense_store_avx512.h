@@ -91,7 +91,8 @@ static inline __m512 acc_load_16(const float *p, bool integer) {
 static inline __m512 stored_load_16(gm_dtype type, const char *p, float scale) {
     if (type == GM_F32) return _mm512_loadu_ps(p);
     if (type == GM_BF16) return bf16_load_16(p);
-    __m512 q = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+    __m512 q =
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
     return _mm512_mul_ps(q, _mm512_set1_ps(scale));
 }
 
@@ -118,21 +119,24 @@ static void store_row_any(const gm__out *o, int dst, const float *c, int n0, boo
     __m512 v = _mm512_fmadd_ps(acc_load_16(c, integer), _mm512_load_ps(o->scale + n0),
                                _mm512_load_ps(o->shift + n0));
     if (o->residual)
-        v = _mm512_add_ps(v, stored_load_16(o->type, o->residual + (size_t)dst * o->ldr + (size_t)n0 * size,
+        v = _mm512_add_ps(v, stored_load_16(o->type,
+                                            o->residual + (size_t)dst * o->ldr + (size_t)n0 * size,
                                             o->out_scale));
     v = act_16(o->act, v);
     if (o->accumulate) v = _mm512_add_ps(v, stored_load_16(o->type, y, o->out_scale));
     v = _mm512_maskz_mov_ps(live, v);
-    if (o->type == GM_F32) _mm512_storeu_ps(y, v);
+    if (o->type == GM_F32)
+        _mm512_storeu_ps(y, v);
     else if (o->type == GM_BF16)
         _mm256_storeu_si256((__m256i *)(void *)y, (__m256i)_mm512_cvtneps_pbh(v));
     else
         _mm_storeu_si128((__m128i *)(void *)y, quantize_16(v, o->out_scale));
 }
 
-// Stores `panels` (1 or 2) accumulator tiles c, c+256 of 16x16, outputs n0 on, of the real rows of a tile.
-static inline void store_tile(const gm__out *o, const gm__tiles *t, const float *c, int n0, int panels,
-                              bool integer) {
+// Stores `panels` (1 or 2) accumulator tiles c, c+256 of 16x16, outputs n0 on, of the real rows of
+// a tile.
+static inline void store_tile(const gm__out *o, const gm__tiles *t, const float *c, int n0,
+                              int panels, bool integer) {
     size_t size = gm_dtype_size(o->type);
     size_t end = (size_t)(n0 + (o->type == GM_BF16 ? 32 : 16 * panels)) * size;
     bool last = n0 + 16 * panels >= o->k;
@@ -163,25 +167,37 @@ static inline void store_tile(const gm__out *o, const gm__tiles *t, const float 
         for (int r = 0; r < run->count; r++) {
             const float *row = c + (run->src + r) * 16;
             int dst = run->dst + r * o->mul;
-            for (int p = 0; p < panels; p++) store_row_any(o, dst, row + p * 256, n0 + 16 * p, integer);
-            if (last) zero_tail(o->y + (size_t)dst * o->ldy, (size_t)(n0 + 16 * panels) * size, o->ldy);
+            for (int p = 0; p < panels; p++)
+                store_row_any(o, dst, row + p * 256, n0 + 16 * p, integer);
+            if (last)
+                zero_tail(o->y + (size_t)dst * o->ldy, (size_t)(n0 + 16 * panels) * size, o->ldy);
         }
     }
 }
 
 // Fills o from the caller's epilogue; scale and shift get padded copies in scratch.
-static inline void out_init(gm__out *o, const gm__work *w, const gm__grid *g, const gm_epilogue *e, int k, int ldy,
-                            void *y) {
+static inline void out_init(gm__out *o, const gm__work *w, const gm__grid *g, const gm_epilogue *e,
+                            int k, int ldy, void *y) {
     size_t size = gm_dtype_size(e->out);
     int padded = gm_round_up(k, 32);
     for (int i = 0; i < padded; i++) {
         w->scale[i] = i >= k ? 0.0f : e->scale ? e->scale[i] : 1.0f;
         w->shift[i] = i >= k || !e->shift ? 0.0f : e->shift[i];
     }
-    *o = (gm__out){.scale = w->scale, .shift = w->shift, .residual = e->residual, .ldr = (size_t)e->ldr * size,
-                   .ldy = (size_t)ldy * size, .y = y, .act = e->act, .type = e->out, .accumulate = e->accumulate,
-                   .out_scale = e->out_scale, .k = k, .mul = g->mul};
-    o->fast = e->out == GM_BF16 && !e->residual && !e->accumulate && (e->act == GM_ACT_NONE || e->act == GM_ACT_RELU);
+    *o = (gm__out){.scale = w->scale,
+                   .shift = w->shift,
+                   .residual = e->residual,
+                   .ldr = (size_t)e->ldr * size,
+                   .ldy = (size_t)ldy * size,
+                   .y = y,
+                   .act = e->act,
+                   .type = e->out,
+                   .accumulate = e->accumulate,
+                   .out_scale = e->out_scale,
+                   .k = k,
+                   .mul = g->mul};
+    o->fast = e->out == GM_BF16 && !e->residual && !e->accumulate &&
+              (e->act == GM_ACT_NONE || e->act == GM_ACT_RELU);
     o->floor = e->act == GM_ACT_RELU ? 0.0f : -INFINITY;
 }
 

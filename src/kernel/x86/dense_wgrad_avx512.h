@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradient of dense weights, shared by AMX and AVX-512 (the scheme is in dense_plan.h). The including file defines
-// before: wgrad_block, tiles c[m][n] += over groups of 32 positions.
+// Gradient of dense weights, shared by AMX and AVX-512 (the scheme is in dense_plan.h). The
+// including file defines before: wgrad_block, tiles c[m][n] += over groups of 32 positions.
 #ifndef GAMUT_DENSE_WGRAD_AVX512_H
 #define GAMUT_DENSE_WGRAD_AVX512_H
 
 #include "dense_fill_avx512.h"
 
-// Groups of a run: 32 channels of x, used by every tap, are 32 KiB and stay in L1 while dy streams past.
+// Groups of a run: 32 channels of x, used by every tap, are 32 KiB and stay in L1 while dy streams
+// past.
 enum { RUN_GROUPS = 16 };
 
-static inline __m128i load_8(const char *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+static inline __m128i load_8(const char *p) {
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
 
-// 32 positions x 8 channels: 8 rows of 32. Lane l of row i holds position 8l+i, so three rounds of unpacking inside
-// lanes leave every channel's 32 positions in order.
+// 32 positions x 8 channels: 8 rows of 32. Lane l of row i holds position 8l+i, so three rounds of
+// unpacking inside lanes leave every channel's 32 positions in order.
 static inline void transpose_8(const char *const *src, size_t at, char *dst, size_t row) {
     __m512i z[8], t[8], u[8];
     for (int i = 0; i < 8; i++) {
@@ -39,19 +42,22 @@ static inline void transpose_8(const char *const *src, size_t at, char *dst, siz
 static void transpose_x(const gm__wgrad *p, int c0, int c1) {
     for (int t = 0; t < p->groups; t++)
         for (int e = c0 / 8; e < (c1 + 7) / 8; e++)
-            transpose_8(p->x_row + (size_t)t * 32, (size_t)e * 16, p->xt + (size_t)(e * 8) * p->row + (size_t)t * 64,
-                        p->row);
+            transpose_8(p->x_row + (size_t)t * 32, (size_t)e * 16,
+                        p->xt + (size_t)(e * 8) * p->row + (size_t)t * 64, p->row);
 }
 
-// Panels n and, with count 2, n+1 of dy in pairs of positions; with odd beginnings too when taps need them.
+// Panels n and, with count 2, n+1 of dy in pairs of positions; with odd beginnings too when taps
+// need them.
 static void pack_dy(const gm__wgrad *p, int n, int count, bool odd) {
     const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __mmask32 live = count == 2 ? 0xffffffffu : 0xffffu;
     const size_t at = (size_t)n * 32;
-    char *even0 = p->dy, *even1 = count == 2 ? p->dy + p->panel : p->dy, *odd0 = even0 + p->half, *odd1 = even1 + p->half;
+    char *even0 = p->dy, *even1 = count == 2 ? p->dy + p->panel : p->dy, *odd0 = even0 + p->half,
+         *odd1 = even1 + p->half;
     __m512i a = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi16(live, p->dy_row[0] + at));
     for (int d = 0; d < p->around; d += 2) {
-        __m512i b = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi16(live, p->dy_row[d + 1] + at));
+        __m512i b =
+            _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi16(live, p->dy_row[d + 1] + at));
         size_t to = (size_t)d * 32;
         _mm512_store_si512(even1 + to, _mm512_unpackhi_epi16(a, b));
         _mm512_store_si512(even0 + to, _mm512_unpacklo_epi16(a, b));
@@ -68,16 +74,17 @@ static void pack_dy(const gm__wgrad *p, int n, int count, bool odd) {
 }
 
 // Groups [t0,t1) of one tap: 32 inputs from ch (rows of them real), panels n on.
-static inline void wgrad_tile(const gm__wgrad *p, const gm_panels *w, float *dw, const gm__tap *tap, int n, int panels,
-                              int ch, int rows, int t0, int t1) {
+static inline void wgrad_tile(const gm__wgrad *p, const gm_panels *w, float *dw, const gm__tap *tap,
+                              int n, int panels, int ch, int rows, int t0, int t1) {
     const gm__grid *g = &p->grid;
     int shift = g->direct || g->flat ? 0 : tap->qy * g->pitch + tap->qx;
     const char *a = p->xt + (size_t)ch * p->row + (size_t)t0 * 64;
-    float *c = dw + (size_t)n * w->panel_stride + (size_t)tap->weight * w->tap_stride + (size_t)ch * 16;
+    float *c =
+        dw + (size_t)n * w->panel_stride + (size_t)tap->weight * w->tap_stride + (size_t)ch * 16;
     const float *next = c + w->tap_stride;
     if (rows % 16 == 0) {
-        wgrad_block(p, a, p->start + t0, t1 - t0, shift, c, c + w->panel_stride, next, next + w->panel_stride,
-                    rows / 16, panels);
+        wgrad_block(p, a, p->start + t0, t1 - t0, shift, c, c + w->panel_stride, next,
+                    next + w->panel_stride, rows / 16, panels);
         return;
     }
     float *slot = p->work.slot; // rows past the last input belong to another tap
@@ -92,9 +99,11 @@ static inline void wgrad_tile(const gm__wgrad *p, const gm_panels *w, float *dw,
 }
 
 // A block whose rows are known.
-static void wgrad_rows(const gm__wgrad *p, const gm_panels *w, float *dw, int c0, int c1, int p0, int p1) {
+static void wgrad_rows(const gm__wgrad *p, const gm_panels *w, float *dw, int c0, int c1, int p0,
+                       int p1) {
     const gm__grid *g = &p->grid;
-    int phases = g->direct || g->flat ? 1 : g->phases, run = g->taps > 1 ? RUN_GROUPS : p->groups_max;
+    int phases = g->direct || g->flat ? 1 : g->phases,
+        run = g->taps > 1 ? RUN_GROUPS : p->groups_max;
     transpose_x(p, c0, c1);
     for (int n = p0; n < p1; n += 2) {
         int panels = gm_min(2, p1 - n);
@@ -109,8 +118,8 @@ static void wgrad_rows(const gm__wgrad *p, const gm_panels *w, float *dw, int c0
     }
 }
 
-static void wgrad_run(const gm_conv *c, const void *x, const void *dy, const gm_panels *w, float *dw, int c0, int c1,
-                      int p0, int p1, void *scratch) {
+static void wgrad_run(const gm_conv *c, const void *x, const void *dy, const gm_panels *w,
+                      float *dw, int c0, int c1, int p0, int p1, void *scratch) {
     gm__wgrad p;
     const gm__grid *g = &p.grid;
     gm__wgrad_plan(&p, c, w);
@@ -126,13 +135,15 @@ static void wgrad_run(const gm_conv *c, const void *x, const void *dy, const gm_
         }
         return;
     }
-    int images = g->flat ? 1 : gm_max(1, g->block_images), rows = !g->flat && g->block_images ? g->gh : g->block_rows;
+    int images = g->flat ? 1 : gm_max(1, g->block_images),
+        rows = !g->flat && g->block_images ? g->gh : g->block_rows;
     for (int i = 0; i < g->n; i += images)
         for (int y = 0; y < g->gh; y += rows) {
             int i1 = gm_min(g->n, i + images), y1 = gm_min(g->gh, y + rows);
             if (g->flat) {
                 fill_flat(g, xs, &p.work, i, y, y1, c->pad);
-                gm__wgrad_rows_direct(&p, p.work.strip, g->stride, dys + (size_t)((i * g->gh + y) * g->gw) * ldy, ldy,
+                gm__wgrad_rows_direct(&p, p.work.strip, g->stride,
+                                      dys + (size_t)((i * g->gh + y) * g->gw) * ldy, ldy,
                                       (y1 - y) * g->gw);
                 wgrad_rows(&p, w, dw, 0, p.rows, p0, p1);
             } else {

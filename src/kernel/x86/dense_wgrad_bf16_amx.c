@@ -3,12 +3,16 @@
 #include "dense_amx.h"
 #include "dense_plan.h"
 
-// c0: tiles of panel n (inputs 0-15, 16-31), c1: the same of panel n+1. dy is read past L1: x is what stays there.
-static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *start, int groups, int shift, float *c0,
-                               float *c1, const float *next0, const float *next1, int m, int n) {
+// c0: tiles of panel n (inputs 0-15, 16-31), c1: the same of panel n+1. dy is read past L1: x is
+// what stays there.
+static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *start, int groups,
+                               int shift, float *c0, float *c1, const float *next0,
+                               const float *next1, int m, int n) {
     size_t row = p->row;
     const char *a1 = a + 16 * row, *b0 = p->dy, *b1 = p->dy + p->panel;
-    __asm__ volatile("" ::: "memory"); // tile loads are not ordered after the stores that packed their data
+    __asm__ volatile(
+        "" ::
+            : "memory"); // tile loads are not ordered after the stores that packed their data
     _tile_loadd(0, c0, 64);
     if (n == 2) _tile_loadd(1, c1, 64);
     if (m == 2) _tile_loadd(2, c0 + 256, 64);
@@ -41,8 +45,8 @@ static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *sta
 
 #include "dense_wgrad_avx512.h"
 
-void gm__conv_wgrad_bf16_amx(const gm_conv *c, const void *x, const void *dy, const gm_panels *w, float *dw, int c0,
-                             int c1, int p0, int p1, void *scratch) {
+void gm__conv_wgrad_bf16_amx(const gm_conv *c, const void *x, const void *dy, const gm_panels *w,
+                             float *dw, int c0, int c1, int p0, int p1, void *scratch) {
     gm__amx_begin();
     wgrad_run(c, x, dy, w, dw, c0, c1, p0, p1, scratch);
     gm__amx_end();

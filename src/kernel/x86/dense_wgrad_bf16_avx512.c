@@ -5,8 +5,8 @@
 #include <immintrin.h>
 
 // 16 inputs x 16 outputs: acc[r] += pairs of positions of input r times pairs of dy.
-static inline void panel_block(const gm__wgrad *p, const char *a, const char *b, const int *start, int groups,
-                               int shift, float *c) {
+static inline void panel_block(const gm__wgrad *p, const char *a, const char *b, const int *start,
+                               int groups, int shift, float *c) {
     __m512 acc[16];
     for (int r = 0; r < 16; r++) acc[r] = _mm512_loadu_ps(c + r * 16);
     for (int g = 0; g < groups; g++) {
@@ -25,19 +25,22 @@ static inline void panel_block(const gm__wgrad *p, const char *a, const char *b,
     for (int r = 0; r < 16; r++) _mm512_storeu_ps(c + r * 16, acc[r]);
 }
 
-static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *start, int groups, int shift, float *c0,
-                               float *c1, const float *next0, const float *next1, int m, int n) {
+static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *start, int groups,
+                               int shift, float *c0, float *c1, const float *next0,
+                               const float *next1, int m, int n) {
     (void)next0;
     (void)next1;
     for (int i = 0; i < m; i++) {
         panel_block(p, a + (size_t)(16 * i) * p->row, p->dy, start, groups, shift, c0 + i * 256);
-        if (n == 2) panel_block(p, a + (size_t)(16 * i) * p->row, p->dy + p->panel, start, groups, shift, c1 + i * 256);
+        if (n == 2)
+            panel_block(p, a + (size_t)(16 * i) * p->row, p->dy + p->panel, start, groups, shift,
+                        c1 + i * 256);
     }
 }
 
 #include "dense_wgrad_avx512.h"
 
-void gm__conv_wgrad_bf16_avx512(const gm_conv *c, const void *x, const void *dy, const gm_panels *w, float *dw, int c0,
-                                int c1, int p0, int p1, void *scratch) {
+void gm__conv_wgrad_bf16_avx512(const gm_conv *c, const void *x, const void *dy, const gm_panels *w,
+                                float *dw, int c0, int c1, int p0, int p1, void *scratch) {
     wgrad_run(c, x, dy, w, dw, c0, c1, p0, p1, scratch);
 }
