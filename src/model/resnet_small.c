@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // model: small residual supernets for 28x28 and 32x32 images. Plain 3x3 convolutions: depthwise ones are bound by memory,
-// and a CPU reaches accuracy faster with dense ones (specs: training 8.3). One table a preset says the shape.
+// and a CPU reaches accuracy faster with dense ones (specs: training 8.3). The first stage halves the map at once: at full
+// size the same network would cost 80 M multiply-adds a picture instead of 22 M (resnet-28). One table a preset says the shape.
 #include <math.h>
 
 #include "model/family.h"
@@ -20,14 +21,14 @@ struct gm__resnet_small_shape {
 const struct gm__resnet_small_shape gm__resnet_28 = {
     .stem_width = 32,
     .stages = 3,
-    .stage = {{32, 2, 1}, {64, 2, 2}, {128, 2, 2}},
+    .stage = {{32, 2, 2}, {64, 2, 2}, {128, 2, 2}},
     .expands = 3,
     .expand = {0.25, 0.5, 1.0},
 };
 const struct gm__resnet_small_shape gm__resnet_32 = {
     .stem_width = 64,
     .stages = 3,
-    .stage = {{64, 3, 1}, {128, 3, 2}, {256, 3, 2}},
+    .stage = {{128, 2, 2}, {256, 2, 2}, {256, 2, 2}},
     .expands = 3,
     .expand = {0.25, 0.5, 1.0},
 };
