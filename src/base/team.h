@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A team runs one member function on several threads at once. Two ways to make one, one of them
-// compiled in: OpenMP (team_openmp.c), and POSIX threads (team_pthread.c) for sanitizers that
-// cannot see into the OpenMP run time, and for compilers without one.
+// A team runs one member function on several threads at once.
 #ifndef GAMUT_BASE_TEAM_H
 #define GAMUT_BASE_TEAM_H
 
