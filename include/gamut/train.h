@@ -94,9 +94,10 @@ typedef struct gm_train_settings {
     double max_macs;               // the run ends when the cost ledger reaches this, schedules included; epochs is then
                                    // ignored; 0: epochs count
     int calibrate_images;
-    char eval_choices[8][128];     // evaluated at the end (and on validation each eval_every epochs: max and min)
+    char eval_choices[8][128];     // evaluated at the end
     int eval_choice_count;
-    int eval_every;                // epochs between validations; 0: only at the end
+    int eval_every;                // epochs between validations of max and min; 0: only at the end
+    bool eval_all;                 // those validations: all of eval_choices
     gm_dtype type;                 // activations: F32 or BF16
     bool type_auto;                // BF16 where the processor multiplies it, else F32
     uint64_t seed;

@@ -121,6 +121,7 @@ static const gm__setting settings[] = {
      "subnets calibrated, evaluated and reported at the end; none given: max and min"},
     INT("", "eval_every", eval_every, 0, 100000,
         "epochs between validations of max and min; 0: only at the end"),
+    BOOL("", "eval_all", eval_all, "those validations measure all of eval_choices"),
     {"", "test", GM__SETTING_BOOL, AT(test), 0, 0, 0, 0, NULL, NULL,
      "evaluate on the test set too, once, at the end (as --test)"},
     {"", "type", GM__SETTING_TYPE, AT(train.type), 0, 0, 0, 0, NULL, NULL,

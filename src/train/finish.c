@@ -40,25 +40,6 @@ static void show_average(gm__run *r, bool show) {
     gm_model_norms_clear(r->model);
 }
 
-gm_status gm__evaluate_now(gm__run *r, gm_error *err) {
-    static const char *const names[2] = {"max", "min"};
-    const gm_choice choices[2] = {r->context.max, r->context.min};
-    bool alone = r->settings->strategy == GM_STRATEGY_PLAIN;
-    gm_status status = GM_OK;
-    if (r->val_count == 0) return GM_OK;
-    show_average(r, true);
-    for (int i = 0; i < (alone ? 1 : 2) && status == GM_OK; i++) {
-        const gm_choice *choice = alone ? &r->context.fixed : &choices[i];
-        gm_eval_result result;
-        status = calibrate(r, choice, err);
-        if (status == GM_OK)
-            status = evaluate(r, r->data, r->val_index, r->val_count, "val", alone ? r->settings->choice : names[i],
-                              choice, &result, err);
-    }
-    show_average(r, false);
-    return status;
-}
-
 // The subnets to report: those asked for, else the one trained or the two ends.
 static int list_choices(const gm_train_settings *s, const char *text[8]) {
     int count = 0;
@@ -69,6 +50,31 @@ static int list_choices(const gm_train_settings *s, const char *text[8]) {
         text[count++] = "min";
     }
     return count;
+}
+
+gm_status gm__evaluate_now(gm__run *r, gm_error *err) {
+    const gm_train_settings *s = r->settings;
+    const char *text[8] = {"max", "min"};
+    int count = 2;
+    gm_status status = GM_OK;
+    if (s->eval_all) {
+        count = list_choices(s, text);
+    } else if (s->strategy == GM_STRATEGY_PLAIN) {
+        text[0] = s->choice[0] ? s->choice : "max";
+        count = 1;
+    }
+    if (r->val_count == 0) return GM_OK;
+    show_average(r, true);
+    for (int i = 0; i < count && status == GM_OK; i++) {
+        gm_choice choice;
+        gm_eval_result result;
+        status = gm_choice_parse(&r->model->graph->space, text[i], &choice, err);
+        if (status == GM_OK) status = calibrate(r, &choice, err);
+        if (status == GM_OK)
+            status = evaluate(r, r->data, r->val_index, r->val_count, "val", text[i], &choice, &result, err);
+    }
+    show_average(r, false);
+    return status;
 }
 
 static gm_status measure(gm__run *r, const gm_dataset *test, gm_train_result *out, gm_error *err) {
@@ -100,12 +106,13 @@ gm_status gm__finish(gm__run *r, const gm_dataset *test, gm_train_result *out, g
         status = gm_fail(err, status, "%.160s; nothing is lost: make room and continue with --resume", cause.text);
     r->model->params = r->live.params;
     if (status != GM_OK) return status;
-    gm__state_path(r->dir, path, sizeof path);
-    unlink(path);
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) == 0) out->peak_bytes = (size_t)usage.ru_maxrss * 1024;
     gm__log_line(r, "{\"event\":\"end\",\"steps\":%llu,\"macs_spent\":%.17g,\"seconds\":%.3f,\"images_per_second\":%.1f,"
                  "\"rollbacks\":%d,\"peak_bytes\":%zu}", (unsigned long long)out->steps, out->macs_spent, out->seconds,
                  out->images_per_second, out->rollbacks, out->peak_bytes);
+    // Last of all: a folder without a state has a whole log. A kill before this repeats the evaluation only.
+    gm__state_path(r->dir, path, sizeof path);
+    unlink(path);
     return GM_OK;
 }

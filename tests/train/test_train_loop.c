@@ -184,6 +184,39 @@ static void statistics_are_those_of_all_images_together(void **state) {
     gm_dataset_destroy(d);
 }
 
+static int count_lines(const char *text, const char *a, const char *b) {
+    int count = 0;
+    for (const char *end; (end = strchr(text, '\n')) != NULL; text = end + 1) {
+        const char *x = strstr(text, a), *y = strstr(text, b);
+        count += x && x < end && y && y < end;
+    }
+    return count;
+}
+
+static void validations_are_of_the_two_ends_or_of_all_choices(void **state) {
+    (void)state;
+    char folder[256];
+    gm_train_settings s = small_settings();
+    s.epochs = 2;
+    s.eval_every = 1;
+    s.eval_choice_count = 3;
+    snprintf(s.eval_choices[0], sizeof s.eval_choices[0], "max");
+    snprintf(s.eval_choices[1], sizeof s.eval_choices[1], "uniform:d=1,e=0.5");
+    snprintf(s.eval_choices[2], sizeof s.eval_choices[2], "min");
+    for (int all = 0; all < 2; all++) {
+        size_t bytes;
+        s.eval_all = all;
+        run(&s, "validations", NULL, true);
+        folder_name(folder, sizeof folder, "validations");
+        char *log = (char *)read_file(folder, "log.jsonl", &bytes);
+        assert_int_equal(count_lines(log, "\"epoch\":1.0", "\"split\":\"val\""), all ? 3 : 2);
+        assert_int_equal(count_lines(log, "\"epoch\":2.0", "\"split\":\"val\""), 3);
+        assert_int_equal(count_lines(log, "\"event\":\"end\"", "\"seconds\":"), 1);
+        gm_free(log);
+        folder_remove(folder);
+    }
+}
+
 static int one_thread(void **state) {
     (void)state;
     gm_threads_set(1); // tiny maps: threads would only wait for each other
@@ -196,6 +229,7 @@ int main(void) {
                                        cmocka_unit_test(the_ledger_adds_what_was_trained),
                                        cmocka_unit_test(threads_change_nothing),
                                        cmocka_unit_test(calibration_repeats_itself),
-                                       cmocka_unit_test(statistics_are_those_of_all_images_together)};
+                                       cmocka_unit_test(statistics_are_those_of_all_images_together),
+                                       cmocka_unit_test(validations_are_of_the_two_ends_or_of_all_choices)};
     return cmocka_run_group_tests(tests, one_thread, NULL);
 }

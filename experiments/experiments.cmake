@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# The program that makes tables and curves from the logs of experiments, and its test on made-up logs.
+file(GLOB GAMUT_EXPERIMENT_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/experiments/*.c)
+add_executable(summarise ${GAMUT_EXPERIMENT_SOURCES})
+target_link_libraries(summarise PRIVATE gamut)
+target_compile_options(summarise PRIVATE ${GAMUT_WARNINGS})
+
+if(BUILD_TESTING)
+  add_test(NAME experiments COMMAND bash experiments/testdata/check $<TARGET_FILE:summarise>
+           WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+endif()
