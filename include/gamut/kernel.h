@@ -51,7 +51,9 @@ GM_API size_t gm_panels_layout(gm_panels *p, gm_dtype type, int outputs, int inp
 GM_API size_t gm_panels_index(const gm_panels *p, int o, int i, int tap);
 
 // Geometry of one convolution of the active subnet. A linear layer is r=s=1, h=w=ho=wo=1. GEMM is r=s=1 with
-// n*h*w rows.
+// n*h*w rows. Windows of dense kernels and pools have at most GM_TAPS_MAX taps a side, of flat weights
+// GM_TAPS_MAX_FLAT; depthwise ones 3, 5 or 7. gm_graph_finish refuses others.
+enum { GM_TAPS_MAX = 16, GM_TAPS_MAX_FLAT = 32 };
 typedef struct gm_conv {
     int n, h, w, c;   // images in this call, input rows and columns, ACTIVE input channels
     int ho, wo, k;    // output rows and columns, ACTIVE output channels

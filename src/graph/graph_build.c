@@ -2,6 +2,7 @@
 // graph: adding nodes. A builder stops at its first error, so families can add a whole network and look once.
 #include <string.h>
 
+#include "graph/graph_private.h"
 #include "graph/ops/ops.h"
 
 enum { MAX_NODES = 4096 };
@@ -112,10 +113,8 @@ int gm_add_conv(gm_builder *b, const char *name, int x, gm_size out, int taps, i
 
 // The smallest and largest value of an elastic size.
 static int size_min(const gm_graph *g, const gm_size *s) {
-    int entries = (s->knob_a < 0 ? 1 : g->space.knob[s->knob_a].count) *
-                  (s->knob_b < 0 ? 1 : g->space.knob[s->knob_b].count);
     int least = s->max;
-    for (int i = 0; i < entries; i++) least = gm_min(least, g->tables[s->offset + i]);
+    for (int i = 0; i < gm__size_entries(g, s); i++) least = gm_min(least, g->tables[s->offset + i]);
     return least;
 }
 

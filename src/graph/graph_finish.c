@@ -6,7 +6,8 @@
 #include "graph/graph_private.h"
 #include "graph/ops/ops.h"
 
-enum { ALIGN = 16, MAX_SIDE = 65536 }; // floats of 64 bytes; bound of every dimension
+// Floats of 64 bytes; bound of every dimension; inputs up to which weights are stored flat (kernel.h)
+enum { ALIGN = 16, MAX_SIDE = 65536, FLAT_INPUTS = 4 };
 static const size_t max_floats = (size_t)1 << 31; // 8 GiB of parameters
 
 // Widest channel count of every node, into max_c.
@@ -32,10 +33,32 @@ static void fill_dims(gm_graph *g, const int *max_c) {
     }
 }
 
+// The windows that the kernels are made for (kernel.h).
+static gm_status check_windows(const gm_graph *g, gm_error *err) {
+    for (int i = 0; i < g->nodes; i++) {
+        const gm_node *n = &g->node[i];
+        if (n->op == &gm__op_conv || n->op == &gm__op_max_pool || n->op == &gm__op_avg_pool) {
+            const bool folded = n->op == &gm__op_conv && g->param[n->param[0]].dims[1] <= FLAT_INPUTS;
+            const int most = folded ? GM_TAPS_MAX_FLAT : GM_TAPS_MAX;
+            if (n->taps < 1 || n->taps > most)
+                return gm_fail(err, GM_ERR_RANGE, "graph %s: the window of %s is %d taps wide, allowed are 1 to %d",
+                               g->family, n->name, n->taps, most);
+        }
+        if (n->op != &gm__op_depthwise) continue;
+        for (int j = 0; j < gm__size_entries(g, &n->kernel); j++) {
+            const int taps = g->tables[n->kernel.offset + j];
+            if (taps != 3 && taps != 5 && taps != 7)
+                return gm_fail(err, GM_ERR_RANGE, "graph %s: the window of %s is %d taps wide, allowed are 3, 5 and 7",
+                               g->family, n->name, taps);
+        }
+    }
+    return GM_OK;
+}
+
 static size_t stored_floats(gm_param *p) {
     if (p->layout == GM_LAYOUT_PANELS) {
         gm_panels panels;
-        p->flat = p->dims[1] <= 4 && p->dims[2] * p->dims[3] > 1;
+        p->flat = p->dims[1] <= FLAT_INPUTS && p->dims[2] * p->dims[3] > 1;
         return gm_panels_layout(&panels, GM_F32, p->dims[0], p->dims[1], p->dims[2], p->dims[3], p->flat);
     }
     if (p->layout == GM_LAYOUT_TAPS)
@@ -127,7 +150,8 @@ gm_status gm_graph_finish(gm_builder *b, gm_error *err) {
             g->norm_floats += (size_t)gm_round_up(max_c[i], ALIGN);
         }
     gm_free(max_c);
-    status = lay_out(g, err);
+    status = check_windows(g, err);
+    if (!status) status = lay_out(g, err);
     if (!status) status = check_names(g, err);
     if (!status) status = check_extremes(g, err);
     return status;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    KERNEL_MAX = 64, // taps a row or column
+    KERNEL_MAX = GM_TAPS_MAX_FLAT, // taps a row or column
     BLOCK_POSITIONS = 1024,
     BLOCK_BYTES = 768 << 10, // inputs of a block: with a pair of panels they share L2
     ROW_MIN = 8,             // shorter tiles read the weights too often: gather positions instead

@@ -303,6 +303,41 @@ static void sizes_that_vanish_or_differ_are_refused(void **state) {
     refuse(b, GM_ERR_STATE, "reads gated, which is not");
 }
 
+// One node between an input of `channels` and the classifier.
+static gm_builder window(int channels, int taps, char kind) {
+    gm_builder b = start();
+    int x = gm_add_input(&b, gm_size_const(&b, 64), channels);
+    if (kind == 'c') x = gm_add_conv(&b, "op", x, gm_size_const(&b, 8), taps, 1, false, GM_INIT_ZERO);
+    if (kind == 'd') x = gm_add_depthwise(&b, "op", x, gm_size_const(&b, taps), 1, false);
+    if (kind == 'm') x = gm_add_max_pool(&b, x, taps, 1, 0);
+    if (kind == 'a') x = gm_add_avg_pool(&b, x, taps, 1, false);
+    gm_add_linear(&b, "out", gm_add_global_pool(&b, x), gm_size_const(&b, 2), true);
+    return b;
+}
+
+static void windows_beyond_what_kernels_take_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        char kind;
+        int channels, taps;
+        const char *allowed; // NULL: this window is
+    } cases[] = {
+        {'c', 5, 16, NULL}, {'c', 5, 17, "1 to 16"}, {'c', 4, 32, NULL}, {'c', 4, 33, "1 to 32"}, {'c', 3, 0, "1 to 32"},
+        {'m', 3, 16, NULL}, {'m', 3, 17, "1 to 16"}, {'a', 8, 16, NULL}, {'a', 8, 17, "1 to 16"}, {'a', 8, 0, "1 to 16"},
+        {'d', 8, 7, NULL},  {'d', 8, 4, "3, 5 and 7"}, {'d', 8, 9, "3, 5 and 7"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        gm_builder b = window(cases[i].channels, cases[i].taps, cases[i].kind);
+        gm_error err = {0};
+        if (cases[i].allowed) {
+            refuse(b, GM_ERR_RANGE, cases[i].allowed);
+            continue;
+        }
+        if (gm_graph_finish(&b, &err) != GM_OK) fail_msg("%c, %d taps: %s", cases[i].kind, cases[i].taps, err.text);
+        gm_graph_destroy(b.graph);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_follow_the_choice),
@@ -315,6 +350,7 @@ int main(void) {
         cmocka_unit_test(what_follows_a_select_is_as_wide_as_its_wider_side),
         cmocka_unit_test(graphs_that_cannot_work_are_refused),
         cmocka_unit_test(sizes_that_vanish_or_differ_are_refused),
+        cmocka_unit_test(windows_beyond_what_kernels_take_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

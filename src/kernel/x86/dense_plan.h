@@ -16,7 +16,7 @@
 
 #include <gamut/kernel.h>
 
-enum { GM__TILE = 16, GM__CHUNK = 64, GM__TAPS_MAX = 256, GM__VISIT_TILES = 64 };
+enum { GM__TILE = 16, GM__CHUNK = 64, GM__TAPS_MAX = GM_TAPS_MAX * GM_TAPS_MAX, GM__VISIT_TILES = 64 };
 
 typedef struct gm__tap {
     int oy, ox; // input row = grid row * step + oy, input column = grid column * step + ox
