@@ -24,6 +24,14 @@ if(NOT GAMUT_SANITIZE)
   endif()
 endif()
 
+# Tests, benchmarks, examples.
+set(GAMUT_TEST_FLAGS -Wall -Wextra)
+if(GAMUT_SANITIZE)
+  list(APPEND GAMUT_TEST_FLAGS -DGAMUT_SANITIZED) # many times slower: tests take fewer cases of the same kinds
+elseif(GAMUT_WERROR)
+  list(APPEND GAMUT_TEST_FLAGS -Werror)
+endif()
+
 # Never let the compiler fuse or reorder float operations behind our back: results are part of the contract.
 add_compile_options(-ffp-contract=off -fno-math-errno)
 # The library may be linked into a shared one; its own calls still need no indirection.

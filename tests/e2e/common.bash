@@ -2,7 +2,6 @@
 # Shared by the scripts of this folder: $GAMUT is the command, $MAKE_DATA writes tiny data sets.
 set -uo pipefail
 : "${GAMUT:?set it to the gamut command}"
-export OMP_WAIT_POLICY=PASSIVE
 # In memory where there is such a folder: every checkpoint is synced, and a busy disk would make that slow.
 place=${TMPDIR:-/tmp}
 [ -w /dev/shm ] && place=/dev/shm

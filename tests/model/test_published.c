@@ -35,7 +35,7 @@ static const figures golden[] = {
 };
 
 static const char *find_golden(const char *folder, int resolution, gm_cost cost) {
-    static char text[160];
+    static char text[256];
     for (size_t i = 0; i < sizeof golden / sizeof golden[0]; i++) {
         size_t n = strlen(golden[i].folder);
         if (strncmp(golden[i].folder, folder, n) != 0 || folder[n] != '_') continue;

@@ -11,6 +11,8 @@ static bool fill(const Onnx__TensorProto *t, const char *name, value *v) {
     v->rank = (int)t->n_dims;
     v->count = 1;
     for (size_t i = 0; i < t->n_dims; i++) {
+        // Sequences and optional values are other messages: read as tensors, they have any sizes.
+        if (t->dims[i] < 0 || t->dims[i] > MAX_COUNT || v->count * (size_t)t->dims[i] > MAX_COUNT) return false;
         v->dims[i] = (int)t->dims[i];
         v->count *= (size_t)t->dims[i];
     }

@@ -7,7 +7,7 @@
 
 #include "onnx.pb-c.h"
 
-enum { MAX_DIMS = 6 };
+enum { MAX_DIMS = 6, MAX_COUNT = 1 << 24 }; // MAX_COUNT: elements
 typedef struct value {
     char name[64];
     int rank;
