@@ -196,6 +196,7 @@ typedef struct reading {
     const char *path;
     const gm_tensor_file *file;
     gm_error *err;
+    int large; // tensors with values that no healthy training gives
 } reading;
 
 static gm_status get_text(const reading *r, const char *key, const char **out) {
@@ -289,14 +290,15 @@ static gm_status get_tensor(const reading *r, const char *name, gm_dtype type, i
     return GM_OK;
 }
 
-static gm_status check_values(const reading *r, const char *name, const float *v, size_t count, bool variance) {
+static gm_status check_values(reading *r, const char *name, const float *v, size_t count, bool variance) {
     bool large = false;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(v[i]) || (variance && v[i] < 0))
             return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s: element %zu is %g", r->path, name, i, (double)v[i]);
         large |= fabsf(v[i]) > 1e6f;
     }
-    if (large) gm_log(GM_LOG_WARN, "%s: tensor %s has values above 1e6", r->path, name);
+    if (large && r->large++ == 0)
+        gm_log(GM_LOG_WARN, "%s: tensor %s, perhaps others, has values above 1e6 (training diverged?)", r->path, name);
     return GM_OK;
 }
 
@@ -316,7 +318,7 @@ static gm_status check_shapes(const reading *r, const char *preset, const gm_mod
     return status;
 }
 
-static gm_status get_params(const reading *r, gm_model *m) {
+static gm_status get_params(reading *r, gm_model *m) {
     gm_status status = GM_OK;
     for (int i = 0; i < m->graph->params && !status; i++) {
         const gm_param *p = &m->graph->param[i];
@@ -328,7 +330,7 @@ static gm_status get_params(const reading *r, gm_model *m) {
     return status;
 }
 
-static gm_status get_norms(const reading *r, gm_model *m) {
+static gm_status get_norms(reading *r, gm_model *m) {
     const gm_tensor_info *t = gm_tensor_find(r->file, norms_choice);
     uint64_t n = t && t->rank == 2 ? t->dims[0] : 0;
     size_t floats = m->graph->norm_floats, knobs = (size_t)m->graph->space.knobs;

@@ -103,7 +103,9 @@ gm_status gm__finish(gm__run *r, const gm_dataset *test, gm_train_result *out, g
     gm_status status = measure(r, test, out, err);
     snprintf(path, sizeof path, "%s/model.safetensors", r->dir);
     if (status == GM_OK && (status = gm_model_save(r->model, path, &cause)) != GM_OK)
-        status = gm_fail(err, status, "%.160s; nothing is lost: make room and continue with --resume", cause.text);
+        status = gm_fail(err, status, "%.160s; %s", cause.text,
+                         status == GM_ERR_NUMERIC ? "lower lr, set clip to 1, or lengthen warmup"
+                                                  : "nothing is lost: make room and continue with --resume");
     r->model->params = r->live.params;
     if (status != GM_OK) return status;
     struct rusage usage;
