@@ -25,6 +25,7 @@ static int child(const char *folder) {
     gm_dataset *d = make_data(384, 12, 1, 4, 1);
     gm_status status = gm__train_with(&s, d, NULL, folder, true, NULL, NULL, &result, &err);
     if (status != GM_OK) fprintf(stderr, "%s\n", err.text);
+    gm_dataset_destroy(d);
     return status == GM_OK ? 0 : 1;
 }
 
