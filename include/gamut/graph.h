@@ -168,6 +168,9 @@ struct gm_op {
     const char *name;
     gm_status (*resolve)(const gm_graph *g, int node, gm_resolved *r, gm_error *err); // fills out, kernel, hidden
     void (*cost)(const gm_graph *g, int node, const gm_resolved *r, gm_cost *add);
+    // The slice rule: extent[0..3] = the part of parameter j (of node.param) that the subnet uses, in the order of
+    // gm_param.dims: a prefix of outputs and inputs, the centre of the taps. Extents of 0: not at all.
+    void (*slice)(const gm_graph *g, int node, const gm_resolved *r, int j, int extent[4]);
     void (*prepare)(gm_exec *x, int node); // alone, before the pass: what depends on parameters only
     void (*forward)(gm_exec *x, int node, int image0, int image1, int worker);
     void (*forward_sync)(gm_exec *x, int node);

@@ -64,6 +64,9 @@ typedef enum gm_strategy { GM_STRATEGY_PLAIN, GM_STRATEGY_OFA, GM_STRATEGY_COMPO
 typedef enum gm_optimizer { GM_OPTIMIZER_SGD, GM_OPTIMIZER_ADAMW } gm_optimizer;
 typedef enum gm_schedule { GM_SCHEDULE_COSINE, GM_SCHEDULE_LINEAR, GM_SCHEDULE_CONSTANT } gm_schedule;
 typedef enum gm_sort { GM_SORT_FREE, GM_SORT_BANDED, GM_SORT_NONE } gm_sort;
+// How the gradients of a step's subnets become one: their sum; each element divided by the sum of the weights of the
+// subnets that use it; or by its square root.
+typedef enum gm_aggregation { GM_AGGREGATION_SUM, GM_AGGREGATION_AVG, GM_AGGREGATION_AVG_SQRT } gm_aggregation;
 typedef struct gm_train_settings {
     char preset[32];
     gm_model_settings model;
@@ -86,6 +89,7 @@ typedef struct gm_train_settings {
     int subnets;                   // trained in one step once shrinking began (sandwich S); default 4
     float delay, ramp;             // deps: fractions of epochs; default 0.5 and 0.02
     gm_sort sort;                  // deps, ofa: channel sort
+    gm_aggregation aggregation;    // default sum
     float phase_epochs[6];         // ofa: share of the epochs of each phase (full, kernel, depth 1, depth 2, expand 1, 2)
     float phase_lr[6];             // ofa: lr of each phase as a fraction of lr
     float clip;                    // global gradient norm; 0: off

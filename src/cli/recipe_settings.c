@@ -30,6 +30,7 @@ static const char *const strategies[] = {"plain", "ofa", "compofa", "bignas", "d
 static const char *const optimizers[] = {"sgd", "adamw", NULL};
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
 static const char *const sorts[] = {"free", "banded", "none", NULL};
+static const char *const aggregations[] = {"sum", "avg", "avg_sqrt", NULL};
 static const char *const samplers[] = {"random", "compofa", NULL};
 static const char *const pad_modes[] = {"zero", "reflect", NULL};
 static const char *const flips[] = {"none", "random", "alternate", NULL};
@@ -103,6 +104,8 @@ static const gm__setting settings[] = {
           "deps: fraction of the epochs, before `delay`, over which they ease in"),
     NAME("", "sort", sort, sorts, NULL,
          "deps, ofa: channels sorted by importance when shrinking begins"),
+    NAME("", "aggregation", aggregation, aggregations, NULL,
+         "gradients of a step's subnets: their sum, or divided by the weights that cover each element"),
     FLOATS("", "phase_epochs", phase_epochs, 6, 0, 100000,
            "ofa: share of the epochs of each phase (full, kernel, depth 1, depth 2, expand 1, "
            "expand 2)"),

@@ -114,6 +114,9 @@ typedef struct gm__step_result {
 gm_status gm__step_run(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm__step_result *out, gm_error *err);
 gm_status gm__teacher_take(gm__run *r, const float *weights, gm_error *err);
 
+// --- aggregate.c: divides each element of grads by the weights of the plan's subnets that use it (avg), or the root (avg_sqrt).
+gm_status gm__aggregate(const gm_graph *g, gm_aggregation how, const gm__step_plan *p, float *grads, gm_error *err);
+
 // --- sort.c: see there. buffers: those to permute alike (the first is the weights that decide); NULL ones are skipped.
 gm_status gm__sort_channels(const gm_graph *g, int stage, float *const *buffers, int count, gm_error *err);
 int gm__sort_banded_stage(const gm_graph *g); // the stage of the published DepS (all but the last ratio kept)

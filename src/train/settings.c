@@ -87,6 +87,8 @@ gm_status gm__settings_check(const gm_train_settings *s, gm_error *err) {
         return gm_fail(err, GM_ERR_RANGE, "schedule: %d is unknown; allowed: cosine, linear, constant", (int)s->schedule);
     if (s->sort != GM_SORT_FREE && s->sort != GM_SORT_BANDED && s->sort != GM_SORT_NONE)
         return gm_fail(err, GM_ERR_RANGE, "sort: %d is unknown; allowed: free, banded, none", (int)s->sort);
+    if ((int)s->aggregation < GM_AGGREGATION_SUM || s->aggregation > GM_AGGREGATION_AVG_SQRT)
+        return gm_fail(err, GM_ERR_RANGE, "aggregation: %d is unknown; allowed: sum, avg, avg_sqrt", (int)s->aggregation);
     if (s->type != GM_F32 && s->type != GM_BF16)
         return gm_fail(err, GM_ERR_RANGE, "type: %s cannot be trained in; allowed: auto, f32, bf16",
                        gm_dtype_name(s->type));
@@ -106,7 +108,7 @@ gm_status gm__settings_text(const gm_train_settings *s, gm_dtype type, char *tex
         "cutout=%d\nmixup=%.9g\nimage_size=%d\nmean=%.9g,%.9g,%.9g,%.9g\nstd=%.9g,%.9g,%.9g,%.9g\nstrategy=%s\n"
         "choice=%s\nsampler=%s\nepochs=%.17g\nbatch=%d\noptimizer=%d\nlr=%.9g\nmomentum=%.9g\nweight_decay=%.9g\n"
         "beta1=%.9g\nbeta2=%.9g\nadam_eps=%.9g\nnesterov=%d\nschedule=%d\nwarmup=%.9g\nfinal_lr=%.9g\n"
-        "label_smoothing=%.9g\nkd_temperature=%.9g\nkd_ratio=%.9g\nsubnets=%d\ndelay=%.9g\nramp=%.9g\nsort=%d\n"
+        "label_smoothing=%.9g\nkd_temperature=%.9g\nkd_ratio=%.9g\nsubnets=%d\ndelay=%.9g\nramp=%.9g\nsort=%d\naggregation=%d\n"
         "phase_epochs=%.9g,%.9g,%.9g,%.9g,%.9g,%.9g\nphase_lr=%.9g,%.9g,%.9g,%.9g,%.9g,%.9g\nclip=%.9g\nspike=%.9g\n"
         "ema=%.9g\nmax_macs=%.17g\ntype=%s\nseed=%llu\n",
         s->preset, s->model.classes, s->model.channels, s->model.resolution, s->model.width, s->model.transform,
@@ -117,7 +119,7 @@ gm_status gm__settings_text(const gm_train_settings *s, gm_dtype type, char *tex
         s->sampler, s->epochs, s->batch, (int)s->optimizer, (double)s->lr, (double)s->momentum, (double)s->weight_decay,
         (double)s->beta1, (double)s->beta2, (double)s->adam_eps, s->nesterov, (int)s->schedule, (double)s->warmup,
         (double)s->final_lr, (double)s->label_smoothing, (double)s->kd_temperature, (double)s->kd_ratio, s->subnets,
-        (double)s->delay, (double)s->ramp, (int)s->sort, (double)s->phase_epochs[0], (double)s->phase_epochs[1],
+        (double)s->delay, (double)s->ramp, (int)s->sort, (int)s->aggregation, (double)s->phase_epochs[0], (double)s->phase_epochs[1],
         (double)s->phase_epochs[2], (double)s->phase_epochs[3], (double)s->phase_epochs[4], (double)s->phase_epochs[5],
         (double)s->phase_lr[0], (double)s->phase_lr[1], (double)s->phase_lr[2], (double)s->phase_lr[3],
         (double)s->phase_lr[4], (double)s->phase_lr[5], (double)s->clip, (double)s->spike, (double)s->ema, s->max_macs,

@@ -134,5 +134,5 @@ gm_status gm__step_run(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm
         }
         if ((status = gm_walker_backward(r->walker, r->dlogits, r->grads, err)) != GM_OK) return status;
     }
-    return GM_OK;
+    return gm__aggregate(r->model->graph, r->settings->aggregation, p, r->grads, err);
 }

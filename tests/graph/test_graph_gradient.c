@@ -303,6 +303,44 @@ static void gradients_outside_the_slice_are_exactly_zero(void **state) {
     end(&n);
 }
 
+// The slice rule of every operation, against the gradient itself: outside a slice it is exactly zero, inside it flows.
+static void slices_are_where_the_gradient_flows(void **state) {
+    (void)state;
+    net n;
+    elastic(&n);
+    finish(&n, GM_F32);
+    gm_resolved r;
+    assert_int_equal(gm_resolved_init(&r, n.graph, NULL), GM_OK);
+    for (uint64_t i = 0; i < 8; i++) {
+        gm_rng rng = gm_rng_keyed(SEED, i, 1, GM_RNG_SUBNET);
+        gm_choice c = i ? gm_choice_random(&n.graph->space, &rng) : gm_choice_min(&n.graph->space);
+        gradient(&n, &c);
+        assert_int_equal(gm_resolve(n.graph, &c, &r, NULL), GM_OK);
+        for (int node = 0; node < n.graph->nodes; node++)
+            for (int j = 0; j < GM_MAX_NODE_PARAMS; j++) {
+                int at = n.graph->node[node].param[j], extent[4] = {0}, flows = 0, slots = 0;
+                if (at < 0) continue;
+                const gm_param *q = &n.graph->param[at];
+                const int *d = q->dims;
+                if (r.node[node].active) n.graph->node[node].op->slice(n.graph, node, &r, j, extent);
+                for (size_t e = 0; e < gm_param_elements(q); e++) {
+                    int x = (int)e % d[3], y = (int)e / d[3] % d[2], in = (int)e / (d[2] * d[3]) % d[1];
+                    int o = (int)e / (d[1] * d[2] * d[3]), fy = (d[2] - extent[2]) / 2, fx = (d[3] - extent[3]) / 2;
+                    bool inside = o < extent[0] && in < extent[1] && y >= fy && y < fy + extent[2] && x >= fx &&
+                                  x < fx + extent[3];
+                    bool zero = n.grads[q->offset + gm_param_index(q, e)] == 0.0f;
+                    if (!inside && !zero) fail_msg("%s: element %zu outside the slice has a gradient", q->name, e);
+                    slots += inside;
+                    flows += inside && !zero;
+                }
+                // a transform whose result is cropped again feels a third of its rows
+                if (flows < slots / 3) fail_msg("%s: only %d of %d elements of the slice have a gradient", q->name, flows, slots);
+            }
+    }
+    gm_resolved_fini(&r);
+    end(&n);
+}
+
 // Same bits on 1, 2 and 3 threads: forward and gradients, f32 and bf16.
 static void results_do_not_depend_on_the_number_of_threads(void **state) {
     (void)state;
@@ -368,6 +406,7 @@ int main(void) {
         cmocka_unit_test(gradient_of_layer_norm), cmocka_unit_test(gradient_of_rms_norm),
         cmocka_unit_test(gradient_of_attention), cmocka_unit_test(gradient_of_every_subnet_of_an_elastic_network),
         cmocka_unit_test(gradients_outside_the_slice_are_exactly_zero),
+        cmocka_unit_test(slices_are_where_the_gradient_flows),
         cmocka_unit_test(results_do_not_depend_on_the_number_of_threads),
         cmocka_unit_test(bf16_gradient_agrees_with_f32),
     };

@@ -18,6 +18,13 @@ static void cost(const gm_graph *g, int node, const gm_resolved *r, gm_cost *add
     add->layers++;
 }
 
+static void slice(const gm_graph *g, int node, const gm_resolved *r, int j, int extent[4]) {
+    (void)g;
+    const gm_resolved_node *n = &r->node[node];
+    if (j == 0) gm__extent(extent, n->out.c, n->in.c, n->kernel, n->kernel);
+    else gm__extent(extent, n->out.c, 1, 1, 1);
+}
+
 static void forward(gm_exec *x, int node, int image0, int image1, int worker) {
     gm_conv g = gm__dense_geometry(x, node, image1 - image0);
     gm_value *y = gm__out(x, node);
@@ -65,6 +72,7 @@ static size_t scratch(const gm_graph *g, int node, const gm_resolved *r, int bat
 const gm_op gm__op_conv = {.name = "conv",
                            .resolve = resolve,
                            .cost = cost,
+                           .slice = slice,
                            .forward = forward,
                            .backward = backward,
                            .weight_units = weight_units,
@@ -84,6 +92,7 @@ static gm_status resolve_linear(const gm_graph *g, int node, gm_resolved *r, gm_
 const gm_op gm__op_linear = {.name = "linear",
                              .resolve = resolve_linear,
                              .cost = cost,
+                             .slice = slice,
                              .forward = forward,
                              .backward = backward,
                              .weight_units = weight_units,

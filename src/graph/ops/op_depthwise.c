@@ -47,6 +47,19 @@ static void cost(const gm_graph *g, int node, const gm_resolved *r, gm_cost *add
     add->layers++;
 }
 
+// With transforms, every smaller kernel is made of the next smaller crop of the stored one, and of the matrices on its way.
+static void slice(const gm_graph *g, int node, const gm_resolved *r, int j, int extent[4]) {
+    int k = r->node[node].kernel, stored = stored_kernel(g, node);
+    if (j > 0) {
+        bool used = k <= stored - 2 * j;
+        const int *dims = g->param[g->node[node].param[j]].dims;
+        gm__extent(extent, used ? dims[0] : 0, dims[1], 1, 1);
+        return;
+    }
+    if (g->node[node].transform && k < stored) k = stored - 2;
+    gm__extent(extent, r->node[node].out.c, 1, k, k);
+}
+
 // Row pitch and first tap of the centre crop of `inner` taps in a kernel of `outer` taps.
 static const float *crop(const float *w, int outer, int inner, int ld) {
     return w + (size_t)((outer - inner) / 2 * (outer + 1)) * (size_t)ld;
@@ -148,6 +161,7 @@ static size_t scratch(const gm_graph *g, int node, const gm_resolved *r, int bat
 const gm_op gm__op_depthwise = {.name = "depthwise",
                                 .resolve = resolve,
                                 .cost = cost,
+                                .slice = slice,
                                 .prepare = prepare,
                                 .forward = forward,
                                 .backward = backward,

@@ -158,6 +158,7 @@ static void backward2(gm_exec *x, int node, int image0, int image1, int worker) 
 const gm_op gm__op_norm = {.name = "norm",
                            .resolve = gm__resolve_same,
                            .cost = cost,
+                           .slice = gm__slice_channels,
                            .prepare = prepare,
                            .forward = forward,
                            .forward_sync = forward_sync,

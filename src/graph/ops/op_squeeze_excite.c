@@ -45,6 +45,12 @@ static void cost(const gm_graph *g, int node, const gm_resolved *r, gm_cost *add
     add->layers += 2;
 }
 
+static void slice(const gm_graph *g, int node, const gm_resolved *r, int j, int extent[4]) {
+    (void)g;
+    int c = r->node[node].out.c, h = r->node[node].hidden;
+    gm__extent(extent, j < 2 ? h : c, j == 0 ? c : j == 2 ? h : 1, 1, 1);
+}
+
 static gm_conv product(int rows, int c, int k, int ldx, int ldy) {
     return (gm_conv){.n = rows, .h = 1, .w = 1, .c = c, .ho = 1, .wo = 1, .k = k, .r = 1, .s = 1, .stride = 1,
                      .ldx = ldx, .ldy = ldy};
@@ -134,6 +140,7 @@ static size_t scratch(const gm_graph *g, int node, const gm_resolved *r, int bat
 const gm_op gm__op_squeeze_excite = {.name = "squeeze_excite",
                                      .resolve = resolve,
                                      .cost = cost,
+                                     .slice = slice,
                                      .forward = forward,
                                      .backward = backward,
                                      .weight_units = weight_units,

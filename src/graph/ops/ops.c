@@ -43,6 +43,12 @@ gm_status gm__resolve_window(const gm_graph *g, int node, gm_resolved *r, int ta
     return GM_OK;
 }
 
+void gm__slice_channels(const gm_graph *g, int node, const gm_resolved *r, int j, int extent[4]) {
+    (void)g;
+    (void)j;
+    gm__extent(extent, r->node[node].out.c, 1, 1, 1);
+}
+
 void gm__bias_grad(gm_exec *x, int rows, int c, const void *dy, int ld, float *grad, float *tmp) {
     x->kernels->norm_stats(x->type, rows, c, dy, ld, tmp, tmp + gm_round_up(c, 16));
     for (int i = 0; i < c; i++) grad[i] += tmp[i];

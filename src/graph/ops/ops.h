@@ -58,6 +58,11 @@ gm_status gm__resolve_same(const gm_graph *g, int node, gm_resolved *r, gm_error
 // Spatial size after a window: error when nothing is left.
 gm_status gm__resolve_window(const gm_graph *g, int node, gm_resolved *r, int taps, int pad,
                              bool ceil_mode, gm_error *err);
+// slice rules shared by operations: a vector over the active output channels
+void gm__slice_channels(const gm_graph *g, int node, const gm_resolved *r, int j, int extent[4]);
+static inline void gm__extent(int extent[4], int a, int b, int c, int d) {
+    extent[0] = a, extent[1] = b, extent[2] = c, extent[3] = d;
+}
 // bias gradient: grad[c] += sum over rows of dy
 void gm__bias_grad(gm_exec *x, int rows, int c, const void *dy, int ld, float *grad, float *tmp);
 
