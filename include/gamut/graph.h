@@ -158,9 +158,10 @@ typedef enum gm_mode {
     GM_MODE_EVAL       // given statistics
 } gm_mode;
 
-// Image ranges start at multiples of this; partial sums over images are kept one a group, so that their order of
-// addition depends neither on the threads nor on the cache blocking.
-enum { GM_IMAGE_GROUP = 4 };
+// Image ranges of a node whose output has so many positions start at multiples of this; partial sums over images are kept one a
+// group, so that their order of addition depends neither on the threads nor on the cache blocking. Large maps go one by
+// one: four of 32x32x144 would leave the second-level cache between two operations.
+static inline int gm_image_group(int positions) { return positions >= 128 ? 1 : 4; }
 
 // One operation, one file, one of these. Image phases get an image range; they run on one worker's thread and may be cut
 // between any two groups of images without changing the result. sync phases run alone, between image phases. NULL = nothing to do.
@@ -183,6 +184,7 @@ struct gm_op {
     void (*weights_sync)(gm_exec *x, int node); // alone, after backward_weights
     size_t (*aux)(const gm_graph *g, int node, const gm_resolved *r, int batch); // bytes of per-pass memory
     size_t (*scratch)(const gm_graph *g, int node, const gm_resolved *r, int batch, gm_dtype type); // bytes a worker
+    bool in_place; // backward may write the gradient of input 0 over that of its output, which has the same shape
 };
 
 typedef struct gm_value {

@@ -6,6 +6,9 @@
 
 #include <gamut/kernel.h>
 
+// Depthwise kernels widen windows of an image into two blocks of so many positions, up to 16 channels each.
+enum { GM__DEPTHWISE_POSITIONS = 2048, GM__DEPTHWISE_SCRATCH = 2 * GM__DEPTHWISE_POSITIONS * 16 * 4 };
+
 void gm__vector_fill_ref(gm_kernels *table);
 void gm__vector_fill_avx2(gm_kernels *table);   // x86-64 only
 void gm__vector_fill_avx512(gm_kernels *table); // x86-64 only

@@ -107,6 +107,7 @@ static size_t span_take(gm_walker *w, size_t bytes) {
 }
 
 static void span_give(gm_walker *w, span s) {
+    if (s.bytes == 0) return;
     for (int i = 0; i < w->free_count; i++) { // merge with neighbours; lists are short
         span f = w->free_spans[i];
         if (f.offset + f.bytes != s.offset && s.offset + s.bytes != f.offset) continue;
@@ -120,6 +121,7 @@ static void span_give(gm_walker *w, span s) {
 
 // Gives each input of the node a gradient buffer, and says whether the node adds to it or writes it first.
 static gm_status start_inputs(gm_walker *w, int node, gm_error *err) {
+    const gm_op *op = w->graph->node[node].op;
     w->x.accumulate[node] = 0;
     for (int j = 0; j < GM_MAX_INPUTS; j++) {
         int from = w->resolved.node[node].from[j];
@@ -127,12 +129,16 @@ static gm_status start_inputs(gm_walker *w, int node, gm_error *err) {
         if (w->started[from]) {
             w->x.accumulate[node] |= (uint8_t)(1u << j);
         } else {
+            size_t bytes = value_bytes(w, &w->x.value[from]);
             w->started[from] = 1;
-            w->grad_span[from].bytes = value_bytes(w, &w->x.value[from]);
-            w->grad_span[from].offset = span_take(w, w->grad_span[from].bytes);
+            if (j == 0 && op->in_place && w->grad_span[node].bytes == bytes) { // one stream of memory less
+                w->grad_span[from] = w->grad_span[node];
+                w->grad_span[node].bytes = 0; // the input gives it back
+                continue;
+            }
+            w->grad_span[from] = (span){span_take(w, bytes), bytes};
         }
     }
-    const gm_op *op = w->graph->node[node].op;
     bool writes_first = op->backward2 != NULL || op == gm_op_find("attention");
     if (writes_first && (w->x.accumulate[node] & 1u))
         return gm_fail(err, GM_ERR_UNSUPPORTED, "%s: the input of a %s must have no other reader",

@@ -9,7 +9,8 @@ typedef struct segment {
     gm_walker *w;
     const phase *first;
     int count;
-    int block; // images, a multiple of GM_IMAGE_GROUP
+    int group; // images that are never cut apart
+    int block; // images, a multiple of group
 } segment;
 
 static size_t image_bytes(const gm_walker *w, int node) {
@@ -17,21 +18,21 @@ static size_t image_bytes(const gm_walker *w, int node) {
     return (size_t)v->shape.h * (size_t)v->shape.w * (size_t)v->ld * gm_dtype_size(w->x.type);
 }
 
-static int block_of(const gm_walker *w, const phase *p, int count) {
+static int block_of(const gm_walker *w, const phase *p, int count, int group) {
     size_t bytes = 1;
     for (int i = 0; i < count; i++) {
         bytes += image_bytes(w, p[i].node);
         int from = w->resolved.node[p[i].node].from[0];
         if (i == 0 && from >= 0) bytes += image_bytes(w, from);
     }
-    int groups = (int)(BLOCK_BYTES / (bytes * GM_IMAGE_GROUP));
-    return gm_max(groups, 1) * GM_IMAGE_GROUP;
+    int groups = (int)(BLOCK_BYTES / (bytes * (size_t)group));
+    return gm_max(groups, 1) * group;
 }
 
 static void segment_task(void *context, int begin, int end, int worker) {
     const segment *s = context;
-    int last = gm_min(end * GM_IMAGE_GROUP, s->w->x.batch);
-    for (int i = begin * GM_IMAGE_GROUP; i < last; i += s->block)
+    int last = gm_min(end * s->group, s->w->x.batch);
+    for (int i = begin * s->group; i < last; i += s->block)
         for (int p = 0; p < s->count; p++)
             s->first[p].image(&s->w->x, s->first[p].node, i, gm_min(i + s->block, last), worker);
 }
@@ -65,8 +66,10 @@ void gm__walker_run(gm_walker *w, const phase_list *list) {
         } else {
             segment s = {.w = w, .first = p, .count = 1};
             while (i + s.count < list->count && joins(w, &p[s.count - 1], &p[s.count])) s.count++;
-            s.block = block_of(w, p, s.count);
-            gm_parallel((w->x.batch + GM_IMAGE_GROUP - 1) / GM_IMAGE_GROUP, segment_task, &s);
+            const gm_shape *map = &w->x.value[p->node].shape; // of every phase of the segment
+            s.group = gm_image_group(map->h * map->w);
+            s.block = block_of(w, p, s.count, s.group);
+            gm_parallel((w->x.batch + s.group - 1) / s.group, segment_task, &s);
             i += s.count;
         }
     }

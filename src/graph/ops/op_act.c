@@ -18,4 +18,4 @@ static void backward(gm_exec *x, int node, int image0, int image1, int worker) {
                          gm__grad(x, in, image0), in->ld);
 }
 
-const gm_op gm__op_act = {.name = "act", .resolve = gm__resolve_same, .forward = forward, .backward = backward};
+const gm_op gm__op_act = {.name = "act", .resolve = gm__resolve_same, .forward = forward, .backward = backward, .in_place = true};

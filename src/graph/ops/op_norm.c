@@ -6,7 +6,7 @@
 
 #include "graph/ops/ops.h"
 
-// Per-pass memory. Partial sums are one row pair a group of images, added in order (see GM_IMAGE_GROUP).
+// Per-pass memory. Partial sums are one row pair a group of images, added in order (see gm_image_group).
 typedef struct norm_memory {
     float *partial; // [groups][2][ldc]
     float *mean, *rstd, *scale, *shift, *ca, *cb, *cd; // [ldc]
@@ -15,10 +15,10 @@ typedef struct norm_memory {
     size_t bytes;
 } norm_memory;
 
-static norm_memory memory(void *base, int channels, int batch) {
-    norm_memory m = {.ldc = gm_round_up(channels, 16)};
+static norm_memory memory(void *base, gm_shape s, int batch) {
+    norm_memory m = {.ldc = gm_round_up(s.c, 16)};
     size_t row = sizeof(float) * (size_t)m.ldc;
-    m.partial = gm__carve(base, &m.bytes, (size_t)gm__groups(batch) * 2 * row);
+    m.partial = gm__carve(base, &m.bytes, (size_t)gm__groups(batch, s.h * s.w) * 2 * row);
     m.mean = gm__carve(base, &m.bytes, row);
     m.rstd = gm__carve(base, &m.bytes, row);
     m.scale = gm__carve(base, &m.bytes, row);
@@ -31,12 +31,12 @@ static norm_memory memory(void *base, int channels, int batch) {
 }
 
 static norm_memory memory_of(gm_exec *x, int node) {
-    return memory(x->aux[node], gm__out(x, node)->shape.c, x->batch);
+    return memory(x->aux[node], gm__out(x, node)->shape, x->batch);
 }
 
 static size_t aux(const gm_graph *g, int node, const gm_resolved *r, int batch) {
     (void)g;
-    return memory(NULL, r->node[node].out.c, batch).bytes;
+    return memory(NULL, r->node[node].out, batch).bytes;
 }
 
 static void cost(const gm_graph *g, int node, const gm_resolved *r, gm_cost *add) {
@@ -65,17 +65,19 @@ static void forward(gm_exec *x, int node, int image0, int image1, int worker) {
     (void)worker;
     norm_memory m = memory_of(x, node);
     gm_value *in = gm__in(x, node, 0);
-    for (int i = image0; i < image1; i += GM_IMAGE_GROUP) {
-        float *sum = m.partial + (size_t)(i / GM_IMAGE_GROUP) * 2 * (size_t)m.ldc;
-        x->kernels->norm_stats(x->type, gm_min(GM_IMAGE_GROUP, image1 - i) * gm__positions(in), in->shape.c,
+    const int group = gm_image_group(gm__positions(in));
+    for (int i = image0; i < image1; i += group) {
+        float *sum = m.partial + (size_t)(i / group) * 2 * (size_t)m.ldc;
+        x->kernels->norm_stats(x->type, gm_min(group, image1 - i) * gm__positions(in), in->shape.c,
                                gm__data(in, i), in->ld, sum, sum + m.ldc);
     }
 }
 
 // total[0..1][c] = sums over the groups, in their order.
-static void reduce(gm_exec *x, norm_memory *m) {
+static void reduce(gm_exec *x, int node, norm_memory *m) {
     memset(m->total, 0, 2 * sizeof(double) * (size_t)m->ldc);
-    for (int i = 0; i < gm__groups(x->batch); i++) {
+    const int groups = gm__groups(x->batch, gm__positions(gm__out(x, node)));
+    for (int i = 0; i < groups; i++) {
         const float *p = m->partial + (size_t)i * 2 * (size_t)m->ldc;
         for (int c = 0; c < 2 * m->ldc; c++) m->total[c] += (double)p[c];
     }
@@ -85,7 +87,7 @@ static void forward_sync(gm_exec *x, int node) {
     norm_memory m = memory_of(x, node);
     gm_value *in = gm__in(x, node, 0);
     double count = (double)x->batch * gm__positions(in);
-    reduce(x, &m);
+    reduce(x, node, &m);
     for (int c = 0; c < in->shape.c; c++) {
         double mean = m.total[c] / count, var = m.total[m.ldc + c] / count - mean * mean;
         fold(x, node, &m, c, mean, var > 0 ? var : 0);
@@ -115,9 +117,10 @@ static void backward(gm_exec *x, int node, int image0, int image1, int worker) {
     norm_memory m = memory_of(x, node);
     gm_value *in = gm__in(x, node, 0), *out = gm__out(x, node);
     bool residual = x->resolved->node[node].from[1] >= 0;
-    for (int i = image0; i < image1; i += GM_IMAGE_GROUP) {
-        float *sum = m.partial + (size_t)(i / GM_IMAGE_GROUP) * 2 * (size_t)m.ldc;
-        x->kernels->norm_grad_stats(x->type, gm_min(GM_IMAGE_GROUP, image1 - i) * gm__positions(in), in->shape.c,
+    const int group = gm_image_group(gm__positions(in));
+    for (int i = image0; i < image1; i += group) {
+        float *sum = m.partial + (size_t)(i / group) * 2 * (size_t)m.ldc;
+        x->kernels->norm_grad_stats(x->type, gm_min(group, image1 - i) * gm__positions(in), in->shape.c,
                                     gm__data(in, i), in->ld, m.scale, m.shift, residual ? gm__data(out, i) : NULL,
                                     out->ld, x->graph->node[node].act, gm__grad(x, out, i), out->ld, m.mean, m.rstd,
                                     sum, sum + m.ldc);
@@ -129,7 +132,7 @@ static void backward_sync(gm_exec *x, int node) {
     norm_memory m = memory_of(x, node);
     gm_value *in = gm__in(x, node, 0);
     double count = (double)x->batch * gm__positions(in);
-    reduce(x, &m);
+    reduce(x, node, &m);
     float *dgamma = gm__param_grad(x, node, 0), *dbeta = gm__param_grad(x, node, 1);
     for (int c = 0; c < in->shape.c; c++) {
         double dz = m.total[c], dzx = m.total[m.ldc + c], a = (double)m.scale[c];
@@ -166,4 +169,5 @@ const gm_op gm__op_norm = {.name = "norm",
                            .backward = backward,
                            .backward_sync = backward_sync,
                            .backward2 = backward2,
-                           .aux = aux};
+                           .aux = aux,
+                           .in_place = true};

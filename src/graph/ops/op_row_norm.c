@@ -15,7 +15,7 @@ typedef struct row_memory {
 static row_memory memory(void *base, gm_shape s, int batch) {
     row_memory m = {.ldc = gm_round_up(s.c, 16)};
     size_t rows = sizeof(float) * (size_t)batch * (size_t)(s.h * s.w);
-    size_t sums = sizeof(float) * (size_t)gm__groups(batch) * (size_t)m.ldc;
+    size_t sums = sizeof(float) * (size_t)gm__groups(batch, s.h * s.w) * (size_t)m.ldc;
     m.mean = gm__carve(base, &m.bytes, rows);
     m.rstd = gm__carve(base, &m.bytes, rows);
     m.dgamma = gm__carve(base, &m.bytes, sums);
@@ -63,9 +63,10 @@ static void layer_backward(gm_exec *x, int node, int image0, int image1, int wor
     gm_value *in = gm__in(x, node, 0), *out = gm__out(x, node);
     row_memory m = memory_of(x, node);
     size_t sums = sizeof(float) * (size_t)m.ldc;
-    for (int i = image0; i < image1; i += GM_IMAGE_GROUP) {
-        int at = i * gm__positions(in), rows = gm_min(GM_IMAGE_GROUP, image1 - i) * gm__positions(in);
-        float *dgamma = m.dgamma + i / GM_IMAGE_GROUP * m.ldc, *dbeta = m.dbeta + i / GM_IMAGE_GROUP * m.ldc;
+    const int group = gm_image_group(gm__positions(out));
+    for (int i = image0; i < image1; i += group) {
+        int at = i * gm__positions(in), rows = gm_min(group, image1 - i) * gm__positions(in);
+        float *dgamma = m.dgamma + i / group * m.ldc, *dbeta = m.dbeta + i / group * m.ldc;
         memset(dgamma, 0, sums);
         memset(dbeta, 0, sums);
         x->kernels->layer_norm_grad(x->type, rows, in->shape.c, gm__data(in, i), in->ld, gm__param(x, node, 0),
@@ -78,10 +79,11 @@ static void rms_backward(gm_exec *x, int node, int image0, int image1, int worke
     (void)worker;
     gm_value *in = gm__in(x, node, 0), *out = gm__out(x, node);
     row_memory m = memory_of(x, node);
-    for (int i = image0; i < image1; i += GM_IMAGE_GROUP) {
-        float *dgamma = m.dgamma + i / GM_IMAGE_GROUP * m.ldc;
+    const int group = gm_image_group(gm__positions(out));
+    for (int i = image0; i < image1; i += group) {
+        float *dgamma = m.dgamma + i / group * m.ldc;
         memset(dgamma, 0, sizeof(float) * (size_t)m.ldc);
-        x->kernels->rms_norm_grad(x->type, gm_min(GM_IMAGE_GROUP, image1 - i) * gm__positions(in), in->shape.c,
+        x->kernels->rms_norm_grad(x->type, gm_min(group, image1 - i) * gm__positions(in), in->shape.c,
                                   gm__data(in, i), in->ld, gm__param(x, node, 0), m.rstd + i * gm__positions(in),
                                   gm__grad(x, out, i), out->ld, gm__accumulates(x, node, 0), gm__grad(x, in, i),
                                   in->ld, dgamma);
@@ -93,7 +95,7 @@ static void backward_sync(gm_exec *x, int node) {
     for (int j = 0; j < 2; j++) {
         float *grad = gm__param_grad(x, node, j);
         const float *sums = j == 0 ? m.dgamma : m.dbeta;
-        for (int i = 0; grad && i < gm__groups(x->batch); i++)
+        for (int i = 0; grad && i < gm__groups(x->batch, gm__positions(gm__out(x, node))); i++)
             for (int c = 0; c < gm__out(x, node)->shape.c; c++) grad[c] += sums[i * m.ldc + c];
     }
 }

@@ -146,4 +146,5 @@ const gm_op gm__op_squeeze_excite = {.name = "squeeze_excite",
                                      .weight_units = weight_units,
                                      .backward_weights = backward_weights,
                                      .aux = aux,
-                                     .scratch = scratch};
+                                     .scratch = scratch,
+                                     .in_place = true};

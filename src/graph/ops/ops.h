@@ -43,8 +43,9 @@ static inline float *gm__param_grad(const gm_exec *x, int node, int j) {
     int p = x->graph->node[node].param[j];
     return p < 0 ? NULL : x->grads + x->graph->param[p].offset;
 }
-static inline int gm__groups(int images) {
-    return (images + GM_IMAGE_GROUP - 1) / GM_IMAGE_GROUP;
+static inline int gm__groups(int images, int positions) {
+    int group = gm_image_group(positions);
+    return (images + group - 1) / group;
 }
 // Cuts a block of memory into 64-byte aligned parts; with base NULL it only counts.
 static inline void *gm__carve(char *base, size_t *used, size_t bytes) {

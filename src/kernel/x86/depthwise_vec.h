@@ -9,7 +9,6 @@
 enum {
     TILE = VEC_REGISTERS == 32 ? 8 : 4,
     DW_COLUMNS = 64, // outputs a window, along a row
-    DW_IMAGES = 4,   // that share one packing of the taps
     DW_ROOM = 256    // columns of a window at most: (DW_COLUMNS - 1) * 2 + 7 and a tile over the end
 };
 _Static_assert(7 * DW_ROOM <= GM__DEPTHWISE_POSITIONS, "a window holds the rows of the largest kernel");
@@ -164,6 +163,9 @@ GM__INLINE int dw_strip(int columns, int kernel, int stride) {
     return gm_max(1, (GM__DEPTHWISE_POSITIONS / columns - kernel) / stride + 1);
 }
 
+// Images that share one packing of the taps: several when they are small.
+GM__INLINE int dw_images(const gm_conv *g) { return g->h * g->w >= 128 ? 1 : 4; }
+
 static void dw_zero_tails(gm_dtype t, ptrdiff_t rows, int c, void *y, int ld) {
     if (gm_round_up(c, VEC) < ld)
         for (ptrdiff_t row = 0; row < rows; row++) zero_rest(t, row_at_mut(t, y, row, ld), c, ld);
@@ -200,13 +202,14 @@ static void depthwise(gm_dtype t, const gm_conv *g, const void *x, const float *
     const gm_dtype to = e->out == GM_F32 ? GM_F32 : t;
     float taps[49 * VEC] __attribute__((aligned(64)));
     dw_line l = {.out_step = g->ldy, .position_step = 1, .to = to, .e = e};
+    const int images = dw_images(g);
     l.plain = !e->scale && !e->shift && !e->residual && e->act == GM_ACT_NONE && !e->accumulate;
-    for (int n0 = 0; n0 < g->n; n0 += DW_IMAGES)
+    for (int n0 = 0; n0 < g->n; n0 += images)
         for (int b = 0; b < g->c; b += VEC) {
             l.b = b;
             l.left = g->c - b;
             dw_pack_taps(w + b, w_row, w_ld, l.left, 0, g->r, 0, g->s, 1, taps);
-            for (int n = n0; n < gm_min(n0 + DW_IMAGES, g->n); n++) {
+            for (int n = n0; n < gm_min(n0 + images, g->n); n++) {
                 l.position = (ptrdiff_t)n * g->ho * g->wo;
                 dw_image(t, g, row_at(t, x, (ptrdiff_t)n * g->h * g->w, g->ldx) + b * vec_bytes(t), l, taps,
                          row_at_mut(to, y, l.position, g->ldy) + b * vec_bytes(to), scratch);
@@ -263,9 +266,10 @@ static void depthwise_dgrad(gm_dtype t, const gm_conv *g, const void *dy, const 
                             bool accumulate, void *dx, void *scratch) {
     const gm_epilogue e = {.accumulate = accumulate, .out = t};
     const int s = g->stride;
+    const int images = dw_images(g);
     float store[49 * VEC] __attribute__((aligned(64)));
     dw_line l = {.out_step = (ptrdiff_t)s * g->ldx, .to = t, .e = &e, .plain = !accumulate};
-    for (int n0 = 0; n0 < g->n; n0 += DW_IMAGES)
+    for (int n0 = 0; n0 < g->n; n0 += images)
         for (int b = 0; b < g->c; b += VEC) {
             float *taps[2][2], *to = store;
             l.b = b;
@@ -276,7 +280,7 @@ static void depthwise_dgrad(gm_dtype t, const gm_conv *g, const void *dy, const 
                 taps[q / s][q % s] = to;
                 to += py.taps * px.taps * VEC;
             }
-            for (int n = n0; n < gm_min(n0 + DW_IMAGES, g->n); n++)
+            for (int n = n0; n < gm_min(n0 + images, g->n); n++)
                 dw_image_grad(t, g, row_at(t, dy, (ptrdiff_t)n * g->ho * g->wo, g->ldy) + b * vec_bytes(t), l, taps,
                               row_at_mut(t, dx, (ptrdiff_t)n * g->h * g->w, g->ldx) + b * vec_bytes(t), scratch);
         }
@@ -357,17 +361,33 @@ DW_WGRAD(7, 2)
 
 typedef void dw_wgrad_function(gm_dtype t, const gm_conv *g, const char *x, const char *dy, float *block, vec *sums);
 
+// Asks for the next images, one share a turn and in the order of addresses, while this one is worked on: channel by
+// channel the reads are too far apart for the processor to run ahead.
+static void dw_fetch(gm_dtype t, int image, int images, int positions, int turn, int turns, const void *x, int ld, int c0,
+                     int c1) {
+    if (images <= 0) return;
+    const ptrdiff_t all = (ptrdiff_t)images * positions, first = (ptrdiff_t)image * positions;
+    const ptrdiff_t bytes = (c1 - c0) * vec_bytes(t);
+    for (ptrdiff_t row = first + all * turn / turns; row < first + all * (turn + 1) / turns; row++) {
+        const char *at = row_at(t, x, row, ld) + c0 * vec_bytes(t);
+        for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+    }
+}
+
 static void depthwise_wgrad(gm_dtype t, const gm_conv *g, const void *x, const void *dy, float *dw, int w_row,
                             int w_ld, int c0, int c1, void *scratch) {
     static dw_wgrad_function *const functions[3][2] = {
         {dw_wgrad_3_1, dw_wgrad_3_2}, {dw_wgrad_5_1, dw_wgrad_5_2}, {dw_wgrad_7_1, dw_wgrad_7_2}};
     dw_wgrad_function *run = functions[g->s / 2 - 1][g->stride - 1];
-    const int taps = g->s * g->s;
-    for (int n0 = 0; n0 < g->n; n0 += DW_IMAGES)
+    const int taps = g->s * g->s, images = dw_images(g), turns = (c1 - c0 + VEC - 1) / VEC;
+    for (int n0 = 0; n0 < g->n; n0 += images)
         for (int b = c0; b < c1; b += VEC) {
+            const int turn = (b - c0) / VEC, next = gm_min(images, g->n - n0 - images);
+            dw_fetch(t, n0 + images, next, g->h * g->w, turn, turns, x, g->ldx, c0, c1);
+            dw_fetch(t, n0 + images, next, g->ho * g->wo, turn, turns, dy, g->ldy, c0, c1);
             vec sums[49];
             for (int i = 0; i < taps; i++) sums[i] = vec_zero();
-            for (int n = n0; n < gm_min(n0 + DW_IMAGES, g->n); n++)
+            for (int n = n0; n < gm_min(n0 + images, g->n); n++)
                 run(t, g, row_at(t, x, (ptrdiff_t)n * g->h * g->w, g->ldx) + b * vec_bytes(t),
                     row_at(t, dy, (ptrdiff_t)n * g->ho * g->wo, g->ldy) + b * vec_bytes(t), scratch, sums);
             for (int i = 0; i < taps; i++) {

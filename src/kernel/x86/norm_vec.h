@@ -102,57 +102,56 @@ typedef struct norm_in {
     const float *scale, *shift;
 } norm_in;
 
-GM__INLINE void grad_block(const gm_dtype t, const gm_act a, const bool with_out, const int groups, int rows,
-                           int left, ptrdiff_t row0, int b, const norm_in *in, const float *mean, float *sum,
-                           float *dot, bool first) {
-    vec s[2], q[2], scale[2], shift[2], m[2];
-    for (int g = 0; g < groups; g++) {
-        int at = b + g * VEC, n = left - g * VEC;
-        s[g] = q[g] = vec_zero();
-        scale[g] = vec_load_part(in->scale + at, n);
-        shift[g] = vec_load_part(in->shift + at, n);
-        m[g] = vec_load_part(mean + at, n);
-    }
+// Rows [row, row + rows) for `count` channels from b on, added to the sums of their block. All channels of a few rows at
+// a time: x comes from memory, and only reading in order lets the processor fetch ahead.
+GM__INLINE void grad_rows(const gm_dtype t, const gm_act a, const bool with_out, const int rows, ptrdiff_t row, int b,
+                          int count, const norm_in *in, const float *mean, float *sum, float *dot) {
     const ptrdiff_t size = vec_bytes(t);
-    const char *x = in->x + (row0 * in->ldx + b) * size, *dy = in->dy + (row0 * in->ldy + b) * size;
-    const char *out = with_out ? in->out + (row0 * in->ldo + b) * size : NULL;
-    for (int row = 0; row < rows; row++) {
-        for (int g = 0; g < groups; g++) {
-            ptrdiff_t at = g * VEC * size;
-            vec v = vec_load(t, x + at);
-            vec d = gradient_before_act(t, a, v, scale[g], shift[g], with_out ? out + at : NULL, dy + at);
-            s[g] = s[g] + d;
-            q[g] = vec_fma(d, v - m[g], q[g]);
+    const char *x = in->x + (row * in->ldx + b) * size, *dy = in->dy + (row * in->ldy + b) * size;
+    const char *out = with_out ? in->out + (row * in->ldo + b) * size : x;
+    for (int k = 0; k < count; k += VEC) {
+        const int left = count - k;
+        const vec scale = vec_load_part(in->scale + b + k, left), shift = vec_load_part(in->shift + b + k, left);
+        const vec m = vec_load_part(mean + b + k, left);
+        vec s = vec_load(GM_F32, sum + k), q = vec_load(GM_F32, dot + k);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            vec v = vec_load(t, x + (r * in->ldx + k) * size);
+            vec d = gradient_before_act(t, a, v, scale, shift, with_out ? out + (r * in->ldo + k) * size : NULL,
+                                        dy + (r * in->ldy + k) * size);
+            s = s + d;
+            q = vec_fma(d, v - m, q);
         }
-        x += in->ldx * size;
-        dy += in->ldy * size;
-        if (with_out) out += in->ldo * size;
-    }
-    for (int g = 0; g < groups; g++) {
-        int at = b + g * VEC, n = left - g * VEC;
-        vec s0 = first ? vec_zero() : vec_load_part(sum + at, n);
-        vec q0 = first ? vec_zero() : vec_load_part(dot + at, n);
-        vec_store_part(sum + at, n, s0 + s[g]);
-        vec_store_part(dot + at, n, q0 + q[g]);
+        vec_store(GM_F32, sum + k, s);
+        vec_store(GM_F32, dot + k, q);
     }
 }
 
 GM__INLINE void grad_stats(const gm_dtype t, const gm_act a, const bool with_out, int rows, int c, const norm_in *in,
                            const float *mean, const float *rstd, float *sum, float *dot) {
-    int row = 0;
-    do {
-        int part = gm_min(NORM_ROWS, rows - row);
-        for (int b = 0; b < c;) {
-            bool pair = c - b > VEC;
-            if (pair)
-                grad_block(t, a, with_out, 2, part, c - b, row, b, in, mean, sum, dot, row == 0);
-            else
-                grad_block(t, a, with_out, 1, part, c - b, row, b, in, mean, sum, dot, row == 0);
-            b += pair ? 2 * VEC : VEC;
+    enum { CHANNELS = 512, FEW = 4 };
+    for (int b = 0; b < c; b += CHANNELS) {
+        const int count = gm_min(CHANNELS, c - b);
+        for (int i = b; i < b + count; i++) sum[i] = dot[i] = 0;
+        for (int row = 0; row < rows; row += NORM_ROWS) {
+            float block[2][CHANNELS] __attribute__((aligned(64)));
+            for (int k = 0; k < count; k += VEC) {
+                vec_store(GM_F32, block[0] + k, vec_zero());
+                vec_store(GM_F32, block[1] + k, vec_zero());
+            }
+            const int end = gm_min(row + NORM_ROWS, rows);
+            int r = row;
+            for (; r + FEW <= end; r += FEW) grad_rows(t, a, with_out, FEW, r, b, count, in, mean, block[0], block[1]);
+            for (; r < end; r++) grad_rows(t, a, with_out, 1, r, b, count, in, mean, block[0], block[1]);
+            for (int k = 0; k < count; k += VEC) {
+                const int left = count - k;
+                float *to = sum + b + k, *to_dot = dot + b + k;
+                vec_store_part(to, left, vec_load_part(to, left) + vec_load(GM_F32, block[0] + k));
+                vec_store_part(to_dot, left, vec_load_part(to_dot, left) + vec_load(GM_F32, block[1] + k));
+            }
         }
-        row += NORM_ROWS;
-    } while (row < rows);
-    for (int i = 0; i < c; i++) dot[i] *= rstd[i];
+        for (int i = b; i < b + count; i++) dot[i] *= rstd[i];
+    }
 }
 
 // The slope of relu and relu6 can be read off their output; other activations ignore out.
