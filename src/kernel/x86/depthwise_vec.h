@@ -19,7 +19,7 @@ typedef struct dw_window {
     int y0, rows, x0, columns;
 } dw_window;
 
-// Channels [b, b + VEC) of the window. The line after this one is fetched ahead: rows are too far apart for the processor to guess.
+// One vector of channels of the window; image points at the first of them.
 GM__INLINE void dw_pack_rows(const gm_dtype t, const dw_window *p, const char *image, int ld, int h, int w) {
     const ptrdiff_t step = ld * vec_bytes(t);
     const int before = gm_min(gm_max(0, -p->x0), p->columns), end = gm_max(before, gm_min(p->columns, w - p->x0));
@@ -30,7 +30,7 @@ GM__INLINE void dw_pack_rows(const gm_dtype t, const dw_window *p, const char *i
             for (; x < before; x++) vec_store(GM_F32, to + x * VEC, vec_zero());
             const char *in = image + ((ptrdiff_t)y * w + p->x0 + x) * step;
             for (; x < end; x++, in += step) {
-                __builtin_prefetch(in + 64, 0, 2);
+                __builtin_prefetch(in + 64, 0, 2); // of the next channels: rows are too far apart to be guessed
                 vec_store(GM_F32, to + x * VEC, vec_load(t, in));
             }
         }

@@ -97,6 +97,18 @@ GM__INLINE float share_of(span ys, span xs) {
     return 1 / (float)((ys.end - ys.begin) * (xs.end - xs.begin));
 }
 
+// The common 2x2 window, its four rows walked side by side.
+GM__INLINE void avg_pool_square(const gm_dtype t, const gm_conv *g, const char *x, vec share, char *out) {
+    const ptrdiff_t right = g->ldx * vec_bytes(t), down = right * g->w;
+    for (int b = 0; b < g->c; b += VEC) {
+        const char *at = x + b * vec_bytes(t);
+        vec sum = vec_load(t, at) + vec_load(t, at + right);
+        sum = sum + vec_load(t, at + down);
+        sum = sum + vec_load(t, at + down + right);
+        vec_store(t, out + b * vec_bytes(t), sum * share);
+    }
+}
+
 GM__INLINE void avg_pool_run(const gm_dtype t, const gm_conv *g, const void *x, void *y) {
     pool_place p = {0};
     do {
@@ -104,7 +116,9 @@ GM__INLINE void avg_pool_run(const gm_dtype t, const gm_conv *g, const void *x, 
         const vec share = vec_set(share_of(ys, xs));
         const char *image = row_at(t, x, (ptrdiff_t)p.n * g->h * g->w, g->ldx);
         char *out = row_at_mut(t, y, p.row, g->ldy);
-        for (int b = 0; b < g->c; b += VEC) {
+        const bool square = ys.end - ys.begin == 2 && xs.end - xs.begin == 2;
+        if (square) avg_pool_square(t, g, image + ((ptrdiff_t)ys.begin * g->w + xs.begin) * g->ldx * vec_bytes(t), share, out);
+        for (int b = square ? g->c : 0; b < g->c; b += VEC) {
             vec sum = vec_zero();
             for (int iy = ys.begin; iy < ys.end; iy++)
                 for (int ix = xs.begin; ix < xs.end; ix++) {
@@ -127,7 +141,15 @@ GM__INLINE void avg_pool_grad_run(const gm_dtype t, const gm_conv *g, const void
     do {
         span ys = covering(p.y, g->stride, g->pad, g->r, g->ho), xs = covering(p.x, g->stride, g->pad, g->s, g->wo);
         char *out = row_at_mut(t, dx, p.row, g->ldx);
-        for (int b = 0; b < g->c; b += VEC) {
+        const bool one = ys.end - ys.begin == 1 && xs.end - xs.begin == 1; // windows that do not overlap
+        if (one) {
+            const vec share = vec_set(share_of(window(ys.begin, g->stride, g->pad, g->r, g->h),
+                                               window(xs.begin, g->stride, g->pad, g->s, g->w)));
+            const char *from = row_at(t, dy, ((ptrdiff_t)p.n * g->ho + ys.begin) * g->wo + xs.begin, g->ldy);
+            for (int b = 0; b < g->c; b += VEC)
+                store_or_add(t, out + b * vec_bytes(t), vec_load(t, from + b * vec_bytes(t)) * share, accumulate);
+        }
+        for (int b = one ? g->c : 0; b < g->c; b += VEC) {
             vec sum = vec_zero();
             for (int oy = ys.begin; oy < ys.end; oy++)
                 for (int ox = xs.begin; ox < xs.end; ox++) {
