@@ -8,6 +8,7 @@ enum {
     STRIP_BYTES = 512 << 10, // a quarter of L2: the strip is read once per pair of panels
     SPAN_MAX = 4096,         // positions of a block
     SPAN_FLAT = 1024,        // of a block of gathered rows
+    GROUP_STEPS = 36,        // two visits: inputs stay in L1 from tap to tap
 };
 
 static int floor_div(int a, int b) {
@@ -200,18 +201,19 @@ size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch
 }
 
 void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes) {
+    const int group = gm_max(1, GROUP_STEPS / gm_max(1, g->taps));
     w->steps = 0;
-    for (int t = 0; t < g->taps; t++) {
-        const gm__tap *tap = &g->tap[t];
-        ptrdiff_t a = 0;
-        if (!g->direct && !g->flat)
-            a = (ptrdiff_t)((size_t)tap->phase * g->phase_bytes) +
-                (ptrdiff_t)(tap->qy * g->pitch + tap->qx) * (ptrdiff_t)g->stride;
-        for (int j = 0; j < g->chunks; j++)
-            w->step[w->steps++] =
-                (gm__step){a + j * GM__CHUNK,
-                           (size_t)tap->weight * p->tap_stride * (size_t)bytes + (size_t)j * 1024};
-    }
+    for (int j0 = 0; j0 < g->chunks; j0 += group)
+        for (int t = 0; t < g->taps; t++) {
+            const gm__tap *tap = &g->tap[t];
+            ptrdiff_t a = 0;
+            if (!g->direct && !g->flat)
+                a = (ptrdiff_t)((size_t)tap->phase * g->phase_bytes) +
+                    (ptrdiff_t)(tap->qy * g->pitch + tap->qx) * (ptrdiff_t)g->stride;
+            size_t b = (size_t)tap->weight * p->tap_stride * (size_t)bytes;
+            for (int j = j0; j < gm_min(g->chunks, j0 + group); j++)
+                w->step[w->steps++] = (gm__step){a + j * GM__CHUNK, b + (size_t)j * 1024};
+        }
 }
 
 void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1) {

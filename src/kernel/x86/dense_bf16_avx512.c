@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16 convolution and gradient of the input with AVX-512 dot products of pairs: 16 positions x 16
 // outputs at a time, on the same plans as AMX.
-#include "dense_plan.h"
+#define STORE_INTEGER 0
+#include "dense_store_avx512.h"
 
 #include <immintrin.h>
 
@@ -27,15 +28,17 @@ static inline void panel_block(const char *a, size_t stride, const char *b, cons
 
 static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0,
                               const char *b1, const gm__step *s, const gm__step *end, float *c,
-                              bool load, int m, int n, bool stream) {
-    (void)stream;
+                              bool load, int m, int n, bool stream, const gm__out *o,
+                              gm__waiting *waiting) {
+    (void)stream; // rows wait until the block is done: the vector units are busy
+    (void)o;
+    (void)waiting;
     panel_block(a0, stride, b0, s, end, c, load);
     if (n == 2) panel_block(a0, stride, b1, s, end, c + 256, load);
     if (m == 2) panel_block(a1, stride, b0, s, end, c + 512, load);
     if (m == 2 && n == 2) panel_block(a1, stride, b1, s, end, c + 768, load);
 }
 
-#define TILE_INTEGER 0
 #include "dense_engine.h"
 
 void gm__conv_bf16_avx512(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e,

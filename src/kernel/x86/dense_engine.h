@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loops around a tile kernel, shared by bf16 and int8, AMX and AVX-512. The including file
 // defines, before:
-//   TILE_INTEGER  0 or 1: accumulators are f32 or int32
-//   tile_block    c[m][n] tiles (+)= sum over steps of a tile m times b panel n; m, n are 1 or 2
+//   STORE_INTEGER  0 or 1: accumulators are f32 or int32
+//   tile_block     c[m][n] tiles (+)= sum over steps of a tile m times b panel n; m, n are 1 or 2;
+//                  meanwhile it may store rows of `waiting`
 // A group of steps that is not the first loads its accumulators again: exact, so the cut changes no
 // bits.
 #ifndef GAMUT_DENSE_ENGINE_H
@@ -13,22 +14,9 @@
 
 enum { SLOT = GM__TILE * GM__TILE };
 
-// Tile intrinsics of gcc do not order ordinary stores before tile loads.
+// Tile intrinsics of gcc are not ordered with ordinary loads and stores.
 static inline void gm__compiler_barrier(void) {
     __asm__ volatile("" ::: "memory");
-}
-
-// Two tiles whose accumulators wait in scratch: they are stored while the next ones multiply.
-typedef struct gm__waiting {
-    const gm__tiles *tile;
-    const float *slot;
-    int tiles, n, panels;
-} gm__waiting;
-
-static inline void store_waiting(const gm__out *o, gm__waiting *v) {
-    for (int i = 0; i < v->tiles; i++)
-        store_tile(o, v->tile + i, v->slot + i * 2 * SLOT, v->n * 16, v->panels, TILE_INTEGER);
-    v->tiles = 0;
 }
 
 // How the loops of a block are cut. None of this changes a result: accumulators are stored and
@@ -65,17 +53,19 @@ static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm_
             int mb = gm_min(2, m1 - t);
             // without visits two places take turns: one waits, one is filled
             float *slot = spill                      ? w->slot + (size_t)(t - m0) * 2 * SLOT
-                          : waiting->slot == w->slot ? w->slot + 4 * SLOT
+                          : waiting->base == w->slot ? w->slot + 4 * SLOT
                                                      : w->slot;
             const char *a0 = a + w->tile[t].a, *a1 = mb == 2 ? a + w->tile[t + 1].a : a0;
             gm__compiler_barrier();
             tile_block(a0, a1, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot,
-                       s0 > 0, mb, panels, cut->stream);
+                       s0 > 0, mb, panels, cut->stream, o, waiting);
             store_waiting(o, waiting);
-            if (s1 == w->steps) *waiting = (gm__waiting){&w->tile[t], slot, mb, n, panels};
+            if (s1 == w->steps)
+                *waiting = (gm__waiting){&w->tile[t], slot, slot, mb, n * 16, panels, 0};
         }
         s0 = s1;
     } while (s0 < w->steps);
+    gm__compiler_barrier();
     if (spill) store_waiting(o, waiting); // the slots are needed again
 }
 
@@ -161,7 +151,7 @@ static void engine_conv(const gm_conv *c, const void *x, const gm_panels *p, int
     engine_run(&g, &w, x, p, bytes, &o, c->pad);
 }
 
-#if !TILE_INTEGER
+#if !STORE_INTEGER
 // Gradient of the input: a convolution of dy with mirrored taps, one grid per phase of the stride.
 static void engine_dgrad(const gm_conv *c, const void *dy, const gm_panels *wt, bool accumulate,
                          void *dx, void *scratch) {

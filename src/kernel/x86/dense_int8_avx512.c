@@ -2,7 +2,8 @@
 // int8 convolution with AVX-512 VNNI, on the same plans as AMX. The instruction multiplies unsigned
 // by signed bytes: weights are made unsigned by adding 128, and 128 times the sum of a position's
 // inputs is taken off again.
-#include "dense_plan.h"
+#define STORE_INTEGER 1
+#include "dense_store_avx512.h"
 
 #include <immintrin.h>
 
@@ -44,8 +45,11 @@ static inline void excess_of(const char *a, size_t stride, const gm__step *s, co
 
 static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0,
                               const char *b1, const gm__step *s, const gm__step *end, float *c,
-                              bool load, int m, int n, bool stream) {
-    (void)stream;
+                              bool load, int m, int n, bool stream, const gm__out *o,
+                              gm__waiting *waiting) {
+    (void)stream; // rows wait until the block is done: the vector units are busy
+    (void)o;
+    (void)waiting;
     int excess[16];
     for (int i = 0; i < m; i++) {
         const char *a = i ? a1 : a0;
@@ -55,7 +59,6 @@ static inline void tile_block(const char *a0, const char *a1, size_t stride, con
     }
 }
 
-#define TILE_INTEGER 1
 #include "dense_engine.h"
 
 void gm__conv_i8_avx512(const gm_conv *c, const void *x, const gm_panels *w, const gm_epilogue *e,

@@ -99,7 +99,7 @@ bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, 
 char *gm__dense_carve(char *base, size_t *used, size_t bytes);
 // Carves scratch (NULL: only counts) and returns the bytes needed.
 size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch);
-// The steps of the reduction: taps in order, chunks ascending.
+// The steps of the reduction: groups of chunks ascending, in a group taps in order.
 void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes);
 // Tiles of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image
 // i0.

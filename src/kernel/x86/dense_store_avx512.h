@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From accumulator tiles to output rows: scale, shift, residual, activation, conversion, zero tail.
+// The including file defines STORE_INTEGER before: accumulators are f32 (0) or int32 (1).
 #ifndef GAMUT_DENSE_STORE_AVX512_H
 #define GAMUT_DENSE_STORE_AVX512_H
 
@@ -133,46 +134,104 @@ static void store_row_any(const gm__out *o, int dst, const float *c, int n0, boo
         _mm_storeu_si128((__m128i *)(void *)y, quantize_16(v, o->out_scale));
 }
 
-// Stores `panels` (1 or 2) accumulator tiles c, c+256 of 16x16, outputs n0 on, of the real rows of
-// a tile.
-static inline void store_tile(const gm__out *o, const gm__tiles *t, const float *c, int n0,
-                              int panels, bool integer) {
-    size_t size = gm_dtype_size(o->type);
-    size_t end = (size_t)(n0 + (o->type == GM_BF16 ? 32 : 16 * panels)) * size;
-    bool last = n0 + 16 * panels >= o->k;
-    if (o->fast) {
-        int left = o->k - n0;
-        __mmask32 live = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
-        __m512 s0 = _mm512_load_ps(o->scale + n0), s1 = _mm512_load_ps(o->scale + n0 + 16);
-        __m512 t0 = _mm512_load_ps(o->shift + n0), t1 = _mm512_load_ps(o->shift + n0 + 16);
-        __m512 low = _mm512_set1_ps(o->floor);
-        for (int i = 0; i < t->runs; i++) {
-            const gm__run *run = &t->run[i];
-            const float *row = c + run->src * 16;
-            char *y = o->y + (size_t)run->dst * o->ldy;
-            for (int r = 0; r < run->count; r++, row += 16, y += o->ldy * (size_t)o->mul) {
-                __m512 v0 = _mm512_fmadd_ps(acc_load_16(row, integer), s0, t0);
-                __m512 v1 = _mm512_fmadd_ps(acc_load_16(row + 256, integer), s1, t1);
-                v0 = _mm512_max_ps(low, v0);
-                v1 = _mm512_max_ps(low, v1);
-                __m512i q = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
-                _mm512_storeu_si512(y + (size_t)n0 * 2, _mm512_maskz_mov_epi16(live, q));
-                if (last && end < o->ldy) zero_tail(y, end, o->ldy);
-            }
+// Two tiles whose accumulators wait in scratch: their rows are stored between the products of the
+// next ones.
+typedef struct gm__waiting {
+    const gm__tiles *tile;
+    const float *slot; // two accumulators a tile, outputs n0 on
+    const float *base; // the first slot
+    int tiles, n0, panels;
+    int run; // runs of the tile stored already
+} gm__waiting;
+
+// The rows of a fast epilogue (scale, shift, lower bound, bf16) with all that they need in
+// registers.
+typedef struct gm__fast {
+    __m512 s0, s1, t0, t1, low;
+    __mmask32 live;
+    const float *c; // the next row, and where it goes
+    char *y;
+    int left; // rows of the run
+} gm__fast;
+
+static inline __attribute__((always_inline)) void fast_begin(gm__fast *f, const gm__out *o,
+                                                             const gm__waiting *v) {
+    const int n0 = v->n0, left = o->k - n0;
+    f->live = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
+    f->s0 = _mm512_load_ps(o->scale + n0);
+    f->s1 = _mm512_load_ps(o->scale + n0 + 16);
+    f->t0 = _mm512_load_ps(o->shift + n0);
+    f->t1 = _mm512_load_ps(o->shift + n0 + 16);
+    f->low = _mm512_set1_ps(o->floor);
+    f->left = 0;
+}
+
+// The next run of the waiting tiles; false: there is none.
+static inline __attribute__((always_inline)) bool fast_run(gm__fast *f, const gm__out *o,
+                                                           gm__waiting *v) {
+    if (v->tiles == 0) return false;
+    const gm__run *run = &v->tile->run[v->run];
+    f->c = v->slot + run->src * 16;
+    f->y = o->y + (size_t)run->dst * o->ldy;
+    f->left = run->count;
+    if (++v->run == v->tile->runs) {
+        v->run = 0;
+        v->tile++;
+        v->slot += 2 * GM__TILE * GM__TILE;
+        v->tiles--;
+    }
+    return true;
+}
+
+static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const gm__out *o,
+                                                            gm__waiting *v, int rows) {
+    const size_t ldy = o->ldy, pitch = ldy * (size_t)o->mul, at = (size_t)v->n0 * 2, end = at + 64;
+    const bool tail = v->n0 + 32 >= o->k && end < ldy;
+    for (int r = 0; r < rows; r++) {
+        if (f->left == 0 && !fast_run(f, o, v)) return;
+        __m512 v0 = _mm512_fmadd_ps(acc_load_16(f->c, STORE_INTEGER), f->s0, f->t0);
+        __m512 v1 = _mm512_fmadd_ps(acc_load_16(f->c + 256, STORE_INTEGER), f->s1, f->t1);
+        v0 = _mm512_max_ps(f->low, v0);
+        v1 = _mm512_max_ps(f->low, v1);
+        __m512i q = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
+        _mm512_storeu_si512(f->y + at, _mm512_maskz_mov_epi16(f->live, q));
+        if (tail) zero_tail(f->y, end, ldy);
+        f->c += 16;
+        f->y += pitch;
+        f->left--;
+    }
+}
+
+static void store_rows_any(const gm__out *o, const float *c, int dst, int n0, int panels,
+                           int count) {
+    const size_t end = (size_t)(n0 + 16 * panels) * gm_dtype_size(o->type);
+    const bool last = n0 + 16 * panels >= o->k;
+    for (int r = 0; r < count; r++, c += 16, dst += o->mul) {
+        for (int p = 0; p < panels; p++)
+            store_row_any(o, dst, c + p * 256, n0 + 16 * p, STORE_INTEGER);
+        if (last) zero_tail(o->y + (size_t)dst * o->ldy, end, o->ldy);
+    }
+}
+
+// Any epilogue, all rows.
+static void store_waiting_any(const gm__out *o, gm__waiting *v) {
+    for (; v->tiles > 0; v->tiles--, v->tile++, v->slot += 2 * GM__TILE * GM__TILE)
+        for (int i = 0; i < v->tile->runs; i++) {
+            const gm__run *run = &v->tile->run[i];
+            store_rows_any(o, v->slot + run->src * 16, run->dst, v->n0, v->panels, run->count);
         }
+}
+
+// What still waits.
+static inline void store_waiting(const gm__out *o, gm__waiting *v) {
+    if (v->tiles == 0) return;
+    if (!o->fast) {
+        store_waiting_any(o, v);
         return;
     }
-    for (int i = 0; i < t->runs; i++) {
-        const gm__run *run = &t->run[i];
-        for (int r = 0; r < run->count; r++) {
-            const float *row = c + (run->src + r) * 16;
-            int dst = run->dst + r * o->mul;
-            for (int p = 0; p < panels; p++)
-                store_row_any(o, dst, row + p * 256, n0 + 16 * p, integer);
-            if (last)
-                zero_tail(o->y + (size_t)dst * o->ldy, (size_t)(n0 + 16 * panels) * size, o->ldy);
-        }
-    }
+    gm__fast f;
+    fast_begin(&f, o, v);
+    fast_rows(&f, o, v, 2 * GM__TILE);
 }
 
 // Fills o from the caller's epilogue; scale and shift get padded copies in scratch.
