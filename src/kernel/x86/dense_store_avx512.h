@@ -16,7 +16,7 @@ typedef struct gm__out {
     char *y;
     gm_act act;
     gm_dtype type;
-    bool accumulate, fast; // fast: bf16 out, no more than scale, shift and a lower bound
+    bool accumulate, fast; // fast: bf16 or int8 out, no more than scale, shift and a lower bound
     float floor;           // lower bound of fast: 0 for ReLU
     float out_scale;
     int k, mul;
@@ -104,11 +104,14 @@ static inline void zero_tail(char *y, size_t from, size_t end) {
 }
 
 // Symmetric: within 127 either way; NaN becomes 0.
-static inline __m128i quantize_16(__m512 v, float scale) {
-    v = _mm512_div_ps(v, _mm512_set1_ps(scale));
+static inline __m128i saturate_16(__m512 v) {
     v = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, v, _CMP_ORD_Q), v);
     v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-127.0f)), _mm512_set1_ps(127.0f));
     return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
+}
+
+static inline __m128i quantize_16(__m512 v, float scale) {
+    return saturate_16(_mm512_div_ps(v, _mm512_set1_ps(scale)));
 }
 
 // Any epilogue; one panel of a row at a time.
@@ -144,7 +147,7 @@ typedef struct gm__waiting {
     int run; // runs of the tile stored already
 } gm__waiting;
 
-// The rows of a fast epilogue (scale, shift, lower bound, bf16) with all that they need in
+// The rows of a fast epilogue (scale, shift, lower bound, conversion) with all that they need in
 // registers.
 typedef struct gm__fast {
     __m512 s0, s1, t0, t1, low;
@@ -185,7 +188,9 @@ static inline __attribute__((always_inline)) bool fast_run(gm__fast *f, const gm
 
 static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const gm__out *o,
                                                             gm__waiting *v, int rows) {
-    const size_t ldy = o->ldy, pitch = ldy * (size_t)o->mul, at = (size_t)v->n0 * 2, end = at + 64;
+    const bool narrow = STORE_INTEGER && o->type == GM_I8;
+    const size_t size = narrow ? 1 : 2, ldy = o->ldy, pitch = ldy * (size_t)o->mul,
+                 at = (size_t)v->n0 * size, end = at + 32 * size;
     const bool tail = v->n0 + 32 >= o->k && end < ldy;
     for (int r = 0; r < rows; r++) {
         if (f->left == 0 && !fast_run(f, o, v)) return;
@@ -193,8 +198,13 @@ static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const g
         __m512 v1 = _mm512_fmadd_ps(acc_load_16(f->c + 256, STORE_INTEGER), f->s1, f->t1);
         v0 = _mm512_max_ps(f->low, v0);
         v1 = _mm512_max_ps(f->low, v1);
-        __m512i q = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
-        _mm512_storeu_si512(f->y + at, _mm512_maskz_mov_epi16(f->live, q));
+        if (narrow) {
+            __m256i q = _mm256_set_m128i(saturate_16(v1), saturate_16(v0));
+            _mm256_storeu_si256((__m256i *)(void *)(f->y + at), _mm256_maskz_mov_epi8(f->live, q));
+        } else {
+            __m512i q = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
+            _mm512_storeu_si512(f->y + at, _mm512_maskz_mov_epi16(f->live, q));
+        }
         if (tail) zero_tail(f->y, end, ldy);
         f->c += 16;
         f->y += pitch;
@@ -239,9 +249,16 @@ static inline void out_init(gm__out *o, const gm__work *w, const gm__grid *g, co
                             int k, int ldy, void *y) {
     size_t size = gm_dtype_size(e->out);
     int padded = gm_round_up(k, 32);
+    const bool narrow = STORE_INTEGER && e->out == GM_I8;
+    const bool fast = (e->out == GM_BF16 || narrow) && !e->residual && !e->accumulate &&
+                      (e->act == GM_ACT_NONE || e->act == GM_ACT_RELU);
     for (int i = 0; i < padded; i++) {
         w->scale[i] = i >= k ? 0.0f : e->scale ? e->scale[i] : 1.0f;
         w->shift[i] = i >= k || !e->shift ? 0.0f : e->shift[i];
+        if (fast && narrow) { // a lower bound of 0 or none commutes with a positive scale
+            w->scale[i] /= e->out_scale;
+            w->shift[i] /= e->out_scale;
+        }
     }
     *o = (gm__out){.scale = w->scale,
                    .shift = w->shift,
@@ -255,8 +272,7 @@ static inline void out_init(gm__out *o, const gm__work *w, const gm__grid *g, co
                    .out_scale = e->out_scale,
                    .k = k,
                    .mul = g->mul};
-    o->fast = e->out == GM_BF16 && !e->residual && !e->accumulate &&
-              (e->act == GM_ACT_NONE || e->act == GM_ACT_RELU);
+    o->fast = fast;
     o->floor = e->act == GM_ACT_RELU ? 0.0f : -INFINITY;
 }
 
