@@ -129,7 +129,7 @@ GM__INLINE void grad_rows(const gm_dtype t, const gm_act a, const bool with_out,
 
 GM__INLINE void grad_stats(const gm_dtype t, const gm_act a, const bool with_out, int rows, int c, const norm_in *in,
                            const float *mean, const float *rstd, float *sum, float *dot) {
-    enum { CHANNELS = 512, FEW = 4 };
+    enum { CHANNELS = 512, FEW = 2 };
     for (int b = 0; b < c; b += CHANNELS) {
         const int count = gm_min(CHANNELS, c - b);
         for (int i = b; i < b + count; i++) sum[i] = dot[i] = 0;
