@@ -19,6 +19,9 @@ gamut_require(ZLIB_PC zlib zlib1g-dev)
 gamut_require(XXHASH libxxhash libxxhash-dev)
 gamut_require(JANSSON jansson libjansson-dev)
 gamut_require(CYAML libcyaml "libcyaml-dev libyaml-dev")
+gamut_require(ZSTD libzstd libzstd-dev)
+gamut_require(MICROHTTPD libmicrohttpd libmicrohttpd-dev)
+gamut_require(SQLITE sqlite3 libsqlite3-dev)
 
 # Without a decoder, GAMUT_ABSENT names its part of the sources, whose *_absent.c is built instead.
 set(GAMUT_ABSENT "")
