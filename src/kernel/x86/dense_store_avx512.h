@@ -4,6 +4,7 @@
 #ifndef GAMUT_DENSE_STORE_AVX512_H
 #define GAMUT_DENSE_STORE_AVX512_H
 
+#include "bf16_avx512.h"
 #include "dense_plan.h"
 
 #include <immintrin.h>
@@ -132,7 +133,7 @@ static void store_row_any(const gm__out *o, int dst, const float *c, int n0, boo
     if (o->type == GM_F32)
         _mm512_storeu_ps(y, v);
     else if (o->type == GM_BF16)
-        _mm256_storeu_si256((__m256i *)(void *)y, (__m256i)_mm512_cvtneps_pbh(v));
+        _mm256_storeu_si256((__m256i *)(void *)y, bf16_round_16(v));
     else
         _mm_storeu_si128((__m128i *)(void *)y, quantize_16(v, o->out_scale));
 }
@@ -202,7 +203,7 @@ static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const g
             __m256i q = _mm256_set_m128i(saturate_16(v1), saturate_16(v0));
             _mm256_storeu_si256((__m256i *)(void *)(f->y + at), _mm256_maskz_mov_epi8(f->live, q));
         } else {
-            __m512i q = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
+            __m512i q = bf16_round_32(v0, v1);
             _mm512_storeu_si512(f->y + at, _mm512_maskz_mov_epi16(f->live, q));
         }
         if (tail) zero_tail(f->y, end, ldy);
