@@ -156,11 +156,11 @@ static gm_status check_tensors(source *s, const gm_graph *g, const char *preset)
     claim_statistics(s, g, ".running_var");
     for (int i = 0; i < s->tensors; i++)
         if (!s->tensor[i].taken) complain(&extra, s->tensor[i].tensor->name);
+    if (missing.count)
+        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors of %s are missing (another family?): %s", s->path, missing.count, preset, missing.text);
     if (misshapen.count)
         return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors do not have the shape that %s needs (another width?): %s", s->path,
                        misshapen.count, preset, misshapen.text);
-    if (missing.count)
-        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors of %s are missing: %s", s->path, missing.count, preset, missing.text);
     if (extra.count)
         return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors are not in %s: %s", s->path, extra.count, preset, extra.text);
     return GM_OK;
