@@ -64,7 +64,8 @@ GM_API gm_status gm_export_safetensors(const gm_subnet *s, const gm_export_setti
 
 // ---------------------------------------------------------------------------------------------
 // Import of a whole supernet: every parameter must be in the file, and nothing else. Names are those of the published
-// files, their elastic or plain spelling. Classes are the file's; learned kernel transforms are on where the file has them.
+// files, their elastic or plain spelling. Classes and input channels (unless set) are the file's; learned kernel transforms are
+// on where the file has them. settings NULL: the preset's.
 typedef struct gm_import_report {
     int tensors;       // taken over
     size_t params;     // elements of the supernet

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <gamut/port.h>
+#include <jansson.h>
 
 #include "port/names.h"
 
@@ -87,13 +88,17 @@ static named *find(const source *s, const char *name) {
 // What the file says about the model
 static void learn_settings(const source *s, const char *preset, gm_model_settings *settings) {
     for (int i = 0; i < s->tensors; i++) settings->transform |= ends_with(s->tensor[i].name, "_matrix");
-    // The classes are the rows of the last parameter's weight.
+    // The classes are the rows of the last node's weight, the channels of the images the inputs of the first one's.
     gm_graph *g = NULL;
-    if (settings->classes != 0 || gm_model_graph(preset, settings, &g, NULL) != GM_OK) return;
-    const gm_node *last = &g->node[g->nodes - 1];
-    const named *weight = last->param[0] >= 0 ? find(s, g->param[last->param[0]].name) : NULL;
-    if (weight && weight->tensor->rank == 2 && weight->tensor->dims[0] >= 2 && weight->tensor->dims[0] <= 65536)
-        settings->classes = (int)weight->tensor->dims[0];
+    if (gm_model_graph(preset, settings, &g, NULL) != GM_OK) return;
+    const gm_node *ends[] = {&g->node[1], &g->node[g->nodes - 1]};
+    int *const said[] = {&settings->channels, &settings->classes};
+    const uint64_t least[] = {1, 2}, most[] = {4, 65536};
+    for (int i = 0; i < 2; i++) {
+        const named *weight = ends[i]->param[0] >= 0 ? find(s, g->param[ends[i]->param[0]].name) : NULL;
+        const uint64_t dim = weight && weight->tensor->rank >= 2 ? weight->tensor->dims[1 - i] : 0;
+        if (*said[i] == 0 && dim >= least[i] && dim <= most[i]) *said[i] = (int)dim;
+    }
     gm_graph_destroy(g);
 }
 
@@ -227,10 +232,30 @@ static gm_status take_statistics(const source *s, gm_model *m, gm_import_report 
     return GM_OK;
 }
 
-static void set_inputs(gm_model *m) {
-    // How the published networks saw ImageNet.
+// How the network saw its images: as an exported file says, else as the published networks saw ImageNet.
+static bool said_inputs(const source *s, gm_model *m) {
+    const char *text = s->safe ? gm_tensor_meta(s->safe, "net.config") : NULL;
+    json_t *net = text ? json_loads(text, 0, NULL) : NULL, *mean = json_object_get(net, "mean"),
+           *deviation = json_object_get(net, "std");
+    const size_t channels = (size_t)m->graph->input_channels;
+    bool said = json_array_size(mean) == channels && json_array_size(deviation) == channels;
+    for (size_t c = 0; c < channels && said; c++) {
+        double a = json_number_value(json_array_get(mean, c)), b = json_number_value(json_array_get(deviation, c));
+        said = fabs(a) <= 1e6 && b >= 1e-6 && b <= 1e6;
+        if (!said) break;
+        m->input_mean[c] = (float)a;
+        m->input_std[c] = (float)b;
+    }
+    const char *data = json_string_value(json_object_get(net, "data"));
+    if (said && data && strlen(data) < sizeof m->data) snprintf(m->data, sizeof m->data, "%s", data);
+    json_decref(net);
+    return said;
+}
+
+static void set_inputs(const source *s, gm_model *m) {
     static const float mean[] = {0.485f, 0.456f, 0.406f}, deviation[] = {0.229f, 0.224f, 0.225f};
-    for (int c = 0; c < 3 && m->graph->input_channels == 3; c++) {
+    if (said_inputs(s, m) || m->graph->input_channels != 3) return;
+    for (int c = 0; c < 3; c++) {
         m->input_mean[c] = mean[c];
         m->input_std[c] = deviation[c];
     }
@@ -256,7 +281,7 @@ gm_status gm_import(const char *path, const char *preset, const gm_model_setting
     if (!status) {
         gm_model_init_params(m, 1); // identity matrices, where the file has none
         counted.transforms = complete.transform;
-        set_inputs(m);
+        set_inputs(&s, m);
         status = take_params(&s, m, &counted);
     }
     if (!status) status = take_statistics(&s, m, &counted);
