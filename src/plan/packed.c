@@ -12,6 +12,22 @@ static gm_status copy_choices(gm_packed *p, const gm_model *m, gm_error *err) {
     return GM_OK;
 }
 
+static void *copy(const void *from, size_t count, size_t size) {
+    void *to = gm_alloc(count + 1, size);
+    if (to && count) memcpy(to, from, count * size);
+    return to;
+}
+
+static gm_status copy_graph(const gm_graph *from, gm_graph **out, gm_error *err) {
+    gm_graph *g = copy(from, 1, sizeof *g);
+    if (!g) return gm_fail(err, GM_ERR_MEMORY, "a graph");
+    g->node = copy(from->node, (size_t)from->nodes, sizeof *g->node);
+    g->param = copy(from->param, (size_t)from->params, sizeof *g->param);
+    g->tables = copy(from->tables, (size_t)from->tables_used, sizeof *g->tables);
+    *out = g;
+    return g->node && g->param && g->tables ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "a graph");
+}
+
 gm_status gm_packed_create(const gm_model *m, gm_dtype type, gm_packed **out, gm_error *err) {
     *out = NULL;
     if (type != GM_F32 && type != GM_BF16)
@@ -21,7 +37,7 @@ gm_status gm_packed_create(const gm_model *m, gm_dtype type, gm_packed **out, gm
     gm_packed *p = gm_alloc(1, sizeof *p);
     if (!p) return gm_fail(err, GM_ERR_MEMORY, "packed weights");
     p->type = type;
-    gm_status status = gm_model_graph(m->preset, &m->settings, &p->graph, err);
+    gm_status status = copy_graph(m->graph, &p->graph, err);
     if (!status) status = gm__steps_create(p->graph, &p->steps, err);
     if (!status) status = copy_choices(p, m, err);
     if (!status) status = gm__norm_table_create(m, &p->steps, &p->norms, err);

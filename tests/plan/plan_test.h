@@ -94,8 +94,8 @@ static inline float *walker_logits(fixture *f, const gm_choice *choice, int imag
     const gm_graph *g = f->model->graph;
     int side = gm_size_value(g, &g->node[0].out, choice);
     gm_batch b;
-    assert_int_equal(gm_batch_init(&b, images, side, g->input_channels, GM_F32, &err), GM_OK);
-    fill_images(f, images, side, GM_F32, b.x, b.ld);
+    assert_int_equal(gm_batch_init(&b, images, side, g->input_channels, gm_walker_type(f->walker), &err), GM_OK);
+    fill_images(f, images, side, b.type, b.x, b.ld);
     b.images = images;
     b.height = b.width = side;
     gm_pass pass = {.choice = *choice, .mode = GM_MODE_EVAL, .norms = gm_model_norms(f->model, choice)};
@@ -129,6 +129,16 @@ static inline double difference(const float *a, const float *b, int count) {
         scale = fmax(scale, fabs((double)b[i]));
     }
     return most / scale;
+}
+
+// Root of the mean square of the difference, as a fraction of that of b.
+static inline double distance(const float *a, const float *b, int count) {
+    double sum = 0, scale = 1e-30;
+    for (int i = 0; i < count; i++) {
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        scale += (double)b[i] * (double)b[i];
+    }
+    return sqrt(sum / scale);
 }
 
 #endif
