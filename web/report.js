@@ -8,6 +8,8 @@
   const of = kind => data.runs.filter(r => r.kind === kind);
   const trainings = of('training'), searches = of('search'), profiles = of('profile'), stores = of('checkpoints');
   const servings = data.runs.filter(r => r.kind === 'serving' || r.kind === 'fates');
+  for (const run of servings) // fates without a result: what they add up to
+    if (!run.policies && run.totals) run.policies = run.totals.map(t => ({ ...t, attainment: t.sent ? t.met / t.sent : NaN, goodput_accuracy: is(t.accuracy_served) ? t.accuracy_served * t.met / t.sent : undefined }));
   const replays = servings.filter(r => r.series);
   const when = seconds => new Date(seconds * 1000).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
   const uniq = list => [...new Set(list)];
@@ -132,7 +134,7 @@
       const best = (run.front || run.subnets).filter(s => is(s.top1)), cloud = (run.evaluated || []).filter(s => is(s.top1));
       const has = key => best.some(s => is(s[key]));
       let key = has('latency_ms') && run.settings.objective !== 'macs' ? 'latency_ms' : 'macs';
-      const xTitle = () => key === 'macs' ? 'multiply-accumulates' : 'latency of one image (ms)';
+      const xTitle = () => key === 'macs' ? 'multiply-accumulates' : `latency of ${plural(Number(run.settings['settings.latency_batch']) || 1, 'image')} (ms)`;
       const share = s => served.has(s.id) ? served.get(s.id) / total : 0;
       const make = () => {
         const sorted = best.filter(s => is(s[key])).sort((a, b) => a[key] - b[key]), used = sorted.filter(s => share(s) > 0);
@@ -149,7 +151,7 @@
           for (const b of event.currentTarget.parentNode.children) b.setAttribute('aria-pressed', String(b === event.currentTarget));
           gamut.redraw(handle, make());
         } }, label))) : null;
-      const handle = chart(grid(node), { title: 'Accuracy against cost', size: 'full tall', labels: true, controls, note: used(first) ? 'Rings: what the replay served, with each subnet’s share of the answers.' : 'Up and to the left is better.',
+      const handle = chart(grid(node), { title: 'Accuracy against cost', size: 'full tall', labels: true, controls, note: ['Up and to the left is better.', used(first) && 'Rings: what the replay served, with each subnet’s share of the answers.', run.settings['predictor.tau'] && `The predictor’s ranking of held-out subnets: Kendall’s tau ${num(Number(run.settings['predictor.tau']), 2)}.`].filter(Boolean).join(' '),
         y: { title: 'top-1 (%)' }, hover: { mode: 'nearest', intersect: true }, ...first,
         tooltip: { title: i => brief(about(i[0])) || i[0].dataset.label, label: i => ` ${num(i.parsed.y, 2)} %, ${key === 'macs' ? `${short(i.parsed.x)} MACs` : `${sig(i.parsed.x)} ms`}${is(about(i).predicted) ? `, predicted ${num(about(i).predicted, 2)} %` : ''}` },
         table: { head: ['Subnet', 'Choice', '#Top-1', '#MACs', '#Latency', ...(served.size ? ['#Share served'] : [])],

@@ -50,7 +50,7 @@ static gm_status read_latencies(const json_t *subnet, const char *id, const char
 static gm_status read_run(const gm__files *files, const gm__sink *sink, gm_error *err) {
     json_t *file = NULL;
     gm_status status = gm__parse_json(files->main, &file, err);
-    if (status == GM_OK) status = gm__settings_of(file, sink, err);
+    if (status == GM_OK) status = gm__settings_of(file, "", sink, err);
     const json_t *subnets = json_object_get(file, "subnets");
     for (size_t i = 0; i < json_array_size(subnets) && status == GM_OK; i++) {
         json_t *subnet = json_array_get(subnets, i);

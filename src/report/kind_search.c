@@ -17,7 +17,10 @@ static gm_status read_run(const gm__files *files, const gm__sink *sink, gm_error
     json_t *file = NULL;
     gm_status status = gm__parse_json(files->main, &file, err);
     gm__cell role[GM__MOST_COLUMNS] = {[ROLE] = {true, 0, "front"}};
-    if (status == GM_OK) status = gm__settings_of(file, sink, err);
+    static const char *const parts[] = {"settings", "predictor", "latency", "gap"};
+    if (status == GM_OK) status = gm__settings_of(file, "", sink, err);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && status == GM_OK; i++)
+        status = gm__settings_of(json_object_get(file, parts[i]), parts[i], sink, err);
     if (status == GM_OK) status = gm__rows_of(json_object_get(file, "front"), &gm__table_subnet, role, "front", sink, err);
     role[ROLE].text = "evaluated";
     const json_t *evaluated = json_object_get(file, "evaluated");

@@ -21,8 +21,9 @@ static const gm__report_table outcomes = {
 static const gm__report_table fates = {
     "fate",
     {{"t", GM__NUMBER, true, -1e9, 1e12}, {"deadline_ms", GM__NUMBER, false, -1e12, 1e12}, {"outcome", GM__TEXT, true, 0, 0},
-     {"subnet", GM__TEXT, false, 0, 0}, {"batch", GM__INTEGER, false, 0, 1e6}, {"latency_ms", GM__NUMBER, false, 0, 1e12},
+     {"subnet", GM__TEXT, false, 0, 0}, {"batch", GM__INTEGER, false, -1, 1e6}, {"latency_ms", GM__NUMBER, false, 0, 1e12},
      {"accuracy", GM__NUMBER, false, 0, 100}, {"correct", GM__INTEGER, false, 0, 1}}};
+enum { ARRIVED = 0, CORRECT = 7 };
 
 static bool has_outcome(const json_t *value) { return json_is_number(json_object_get(value, "attainment")); }
 
@@ -73,14 +74,26 @@ static gm_status read_outcomes(reader *r, const json_t *array, gm_error *err) {
     return status;
 }
 
+// A replay calls the arrival due_s, and gives the answer and the label in place of whether they agree.
 static gm_status read_fate(void *context, const json_t *object, const char *where, gm_error *err) {
-    return gm__row_of(object, &fates, NULL, where, context, err);
+    gm__cell fixed[GM__MOST_COLUMNS] = {0};
+    const json_t *due = json_object_get(object, "due_s"), *answer = json_object_get(object, "answer"),
+                 *label = json_object_get(object, "label");
+    if (json_is_number(due) && json_object_get(object, "t") == NULL) {
+        const gm__column *t = &fates.column[ARRIVED];
+        fixed[ARRIVED] = (gm__cell){true, json_number_value(due), NULL};
+        if (!(fixed[ARRIVED].number >= t->min && fixed[ARRIVED].number <= t->max))
+            return gm_fail(err, GM_ERR_RANGE, "%.60s: 'due_s' is out of range", where);
+    }
+    if (json_is_integer(answer) && json_is_integer(label) && json_integer_value(label) >= 0)
+        fixed[CORRECT] = (gm__cell){true, json_integer_value(answer) == json_integer_value(label) ? 1 : 0, NULL};
+    return gm__row_of(object, &fates, fixed, where, context, err);
 }
 
 static gm_status read_summary(const json_t *file, const gm__sink *sink, gm_error *err) {
     reader r = {sink, 0};
     if (json_is_array(file)) return read_outcomes(&r, file, err);
-    gm_status status = gm__settings_of(file, sink, err);
+    gm_status status = gm__settings_of(file, "", sink, err);
     if (status != GM_OK) return status;
     if (has_outcome(file)) return read_outcome(&r, file, NULL, "the result", err);
     const json_t *policies = json_object_get(file, "policies");
@@ -118,7 +131,8 @@ const gm__kind gm__kind_serving = {"serving", recognise_serving, fates_beside, r
 
 // ---------------------------------------------------------------------------------------------
 static bool recognise_fates(const json_t *value, bool lines) {
-    return lines && json_is_string(json_object_get(value, "outcome")) && json_is_number(json_object_get(value, "t"));
+    bool timed = json_is_number(json_object_get(value, "t")) || json_is_number(json_object_get(value, "due_s"));
+    return lines && timed && json_is_string(json_object_get(value, "outcome"));
 }
 
 static gm_status read_fates(const gm__files *files, const gm__sink *sink, gm_error *err) {

@@ -42,7 +42,7 @@ static gm_status read_event(void *context, const json_t *object, const char *whe
     if (strcmp(event, "eval") == 0) return gm__row_of(object, &evaluations, NULL, where, sink, err);
     if (strcmp(event, "phase") == 0 || strcmp(event, "rollback") == 0 || strcmp(event, "restore") == 0)
         return gm__row_of(object, &events, NULL, where, sink, err);
-    if (strcmp(event, "end") == 0) return gm__settings_of(object, sink, err);
+    if (strcmp(event, "end") == 0) return gm__settings_of(object, "", sink, err);
     return GM_OK;
 }
 

@@ -43,12 +43,12 @@ gm_status gm__rows_of(const json_t *array, const gm__report_table *table, const 
                       const gm__sink *sink, gm_error *err);
 // A row of table `setting`: what else is known of a run.
 gm_status gm__setting_row(const char *key, const char *value, const gm__sink *sink, gm_error *err);
-// Every member of the object that is a text, a number or a truth value, as settings.
-gm_status gm__settings_of(const json_t *object, const gm__sink *sink, gm_error *err);
+// Every member of the object (NULL: none) that is a text, a number or a truth value, as a setting PREFIX.KEY; prefix may be "".
+gm_status gm__settings_of(const json_t *object, const char *prefix, const gm__sink *sink, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
 // Files: the main one, and one that belongs to it (recipe.yaml of a log, the fates of a replay); absent: NULL.
-enum { GM__MOST_JSON = 64 << 20, GM__MOST_LINES = 512 << 20, GM__MOST_LINE = 64 << 10 };
+enum { GM__MOST_JSON = 256 << 20, GM__MOST_LINES = 512 << 20, GM__MOST_LINE = 64 << 10 };
 typedef struct gm__bytes {
     const char *data; // ends with a NUL byte that is not counted
     size_t bytes;

@@ -67,19 +67,20 @@ gm_status gm__setting_row(const char *key, const char *value, const gm__sink *si
     return sink->row(sink->context, &gm__table_setting, cells, err);
 }
 
-gm_status gm__settings_of(const json_t *object, const gm__sink *sink, gm_error *err) {
+gm_status gm__settings_of(const json_t *object, const char *prefix, const gm__sink *sink, gm_error *err) {
     const char *key;
     const json_t *value;
     gm_status status = GM_OK;
     // The cast: jansson's macro wants a json_t it may change, and changes nothing.
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
-        char text[GM__MOST_TEXT] = "";
+        char text[GM__MOST_TEXT] = "", name[128];
+        snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", key);
         if (json_is_string(value)) snprintf(text, sizeof text, "%s", json_string_value(value));
         else if (json_is_integer(value)) snprintf(text, sizeof text, "%lld", (long long)json_integer_value(value));
         else if (json_is_real(value)) snprintf(text, sizeof text, "%.12g", json_real_value(value));
         else if (json_is_boolean(value)) snprintf(text, sizeof text, "%s", json_is_true(value) ? "true" : "false");
         else continue;
-        status = gm__setting_row(key, text, sink, err);
+        status = gm__setting_row(name, text, sink, err);
         if (status != GM_OK) break;
     }
     return status;

@@ -148,7 +148,7 @@ static const char totals_sql[] =
     " count(*) FILTER (WHERE outcome NOT IN ('met', 'late', 'dropped')) AS refused,"
     " avg(accuracy) FILTER (WHERE outcome = 'met') AS accuracy_served,"
     " 100.0 * avg(correct) FILTER (WHERE outcome = 'met') AS accuracy_measured,"
-    " avg(batch) FILTER (WHERE outcome IN ('met', 'late')) AS mean_batch FROM fate WHERE run = ?1";
+    " avg(batch) FILTER (WHERE outcome IN ('met', 'late') AND batch > 0) AS mean_batch FROM fate WHERE run = ?1";
 
 static gm_status fill(gm_report_db *db, int64_t run, series *s, gm_error *err) {
     gm_status status = gm__query_each(db, "SELECT min(t), max(t) FROM fate WHERE run = ?1 AND ?2 = ?3", run, 0, 0, take_span, s, err);
