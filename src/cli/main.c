@@ -5,8 +5,17 @@
 #include <string.h>
 
 static const gm__command *const commands[] = {
-    &gm__cmd_train, &gm__cmd_eval, &gm__cmd_calibrate, &gm__cmd_info, &gm__cmd_space,
-    &gm__cmd_count, &gm__cmd_data, &gm__cmd_bench,     &gm__cmd_export, &gm__cmd_import,
+    &gm__cmd_train,
+    &gm__cmd_eval,
+    &gm__cmd_calibrate,
+    &gm__cmd_export,
+    &gm__cmd_import,
+    &gm__cmd_report,
+    &gm__cmd_info,
+    &gm__cmd_space,
+    &gm__cmd_count,
+    &gm__cmd_data,
+    &gm__cmd_bench,
     NULL,
 };
 
