@@ -167,6 +167,8 @@ GM_API gm_status gm_file_write(const char *path, const void *data, size_t bytes,
 GM_API gm_status gm_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *bytes, gm_error *err);
 // As gm_file_read, but expands gzip when the name ends in .gz (max_bytes bounds the expanded size).
 GM_API gm_status gm_file_read_gz(const char *path, size_t max_bytes, uint8_t **data, size_t *bytes, gm_error *err);
+// Removes a file and syncs its folder. Removing one that is not there is fine.
+GM_API gm_status gm_file_remove(const char *path, gm_error *err);
 GM_API bool gm_path_exists(const char *path);
 GM_API bool gm_path_is_folder(const char *path);
 GM_API gm_status gm_folder_create(const char *path, gm_error *err); // with parents; existing is fine
