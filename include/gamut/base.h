@@ -108,6 +108,10 @@ GM_API void gm_parallel(int units, gm_task *task, void *context);
 GM_API gm_status gm_scratch_reserve(size_t bytes_per_worker, gm_error *err);
 GM_API void *gm_scratch(int worker);
 GM_API void gm_scratch_release(void); // frees all (at exit, for leak checkers)
+// The calling thread works beside the others from now on, until alone is false: gm_threads is 1 for it, gm_parallel stays on
+// it, and its scratch is its own (freed at the end). For a thread in the background that runs a walker while another one
+// trains.
+GM_API void gm_thread_alone(bool alone);
 
 // ---------------------------------------------------------------------------------------------
 // Random numbers: counter based (Philox 4x32-10 or equal quality). A stream is named by a key, so

@@ -78,8 +78,7 @@ GM_API gm_status gm_checkpoint_file_read(const char *path, uint8_t **image, size
                                          gm_error *err);
 GM_API gm_status gm_checkpoint_file_info(const char *path, gm_checkpoint_info *out, gm_error *err);
 GM_API bool gm_checkpoint_is_file(const char *path); // has the first bytes of one
-// From now on gm_model_load reads models out of checkpoint files too: a model file that was saved, or a folder's newest
-// training state. Called once, at the start of a program.
+// From now on gm_model_load reads model files out of checkpoint files too. Called once, at the start of a program.
 GM_API void gm_checkpoint_enable_models(void);
 
 // ---------------------------------------------------------------------------------------------

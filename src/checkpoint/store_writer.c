@@ -63,6 +63,7 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
 
 static void *work(void *self) {
     gm_checkpoint_writer *w = self;
+    gm_thread_alone(true); // measuring runs a walker while another thread trains
     pthread_mutex_lock(&w->mutex);
     for (;;) {
         while (!w->busy && !w->stop) pthread_cond_wait(&w->changed, &w->mutex);
@@ -79,6 +80,7 @@ static void *work(void *self) {
         pthread_cond_broadcast(&w->changed);
     }
     pthread_mutex_unlock(&w->mutex);
+    gm_thread_alone(false);
     return NULL;
 }
 
