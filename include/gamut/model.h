@@ -4,6 +4,7 @@
 #define GAMUT_MODEL_H
 
 #include <gamut/graph.h>
+#include <gamut/tensor.h>
 
 // What a recipe may set. Zero = the preset's own value.
 typedef struct gm_model_settings {
@@ -52,5 +53,11 @@ GM_API void gm_model_norms_clear(gm_model *m); // after the weights changed
 // Model file: docs/format-model.md. Whole or not at all; fully checked on reading (specs: hardening 2.2).
 GM_API gm_status gm_model_save(const gm_model *m, const char *path, gm_error *err);
 GM_API gm_status gm_model_load(const char *path, gm_model **out, gm_error *err);
+// The same for a file that was read already; what names it in errors.
+GM_API gm_status gm_model_from_tensors(const gm_tensor_file *file, const char *what, gm_model **out, gm_error *err);
+// Another container of model files: when the first 8 bytes of a path are these, gm_model_load asks unpack for the model file
+// in it (*image: gm_free). One such container; set at the start of a program.
+typedef gm_status gm_model_unpack(const char *path, uint8_t **image, size_t *bytes, gm_error *err);
+GM_API void gm_model_container(const uint8_t magic[8], gm_model_unpack *unpack);
 
 #endif

@@ -2,6 +2,8 @@
 // gamut: dispatches to one subcommand.
 #include "cli.h"
 
+#include <gamut/checkpoint.h>
+
 #include <string.h>
 
 static const gm__command *const commands[] = {
@@ -10,6 +12,7 @@ static const gm__command *const commands[] = {
     &gm__cmd_calibrate,
     &gm__cmd_export,
     &gm__cmd_import,
+    &gm__cmd_checkpoint,
     &gm__cmd_report,
     &gm__cmd_info,
     &gm__cmd_space,
@@ -58,6 +61,7 @@ static int dispatch(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     gm_interrupt_install();
+    gm_checkpoint_enable_models();
     int status = dispatch(argc, argv);
     // A full disk behind standard output shows up only here.
     if (fflush(stdout) != 0 || ferror(stdout)) {

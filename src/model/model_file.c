@@ -368,7 +368,7 @@ static gm_status get_norms(reading *r, gm_model *m) {
     return status;
 }
 
-gm_status gm__model_from_tensors(const gm_tensor_file *file, const char *path, gm_model **out, gm_error *err) {
+gm_status gm_model_from_tensors(const gm_tensor_file *file, const char *path, gm_model **out, gm_error *err) {
     reading r = {.path = path, .file = file, .err = err};
     const char *preset = NULL;
     gm_model_settings settings;
@@ -386,11 +386,38 @@ gm_status gm__model_from_tensors(const gm_tensor_file *file, const char *path, g
     return status;
 }
 
+static struct {
+    uint8_t magic[8];
+    gm_model_unpack *unpack; // NULL: none
+} container;
+
+void gm_model_container(const uint8_t magic[8], gm_model_unpack *unpack) {
+    memcpy(container.magic, magic, sizeof container.magic);
+    container.unpack = unpack;
+}
+
+static bool is_container(const char *path) {
+    uint8_t first[sizeof container.magic];
+    FILE *f = container.unpack ? fopen(path, "rb") : NULL;
+    bool same = f && fread(first, 1, sizeof first, f) == sizeof first && memcmp(first, container.magic, sizeof first) == 0;
+    if (f) fclose(f);
+    return same;
+}
+
 gm_status gm_model_load(const char *path, gm_model **out, gm_error *err) {
     gm_tensor_file *file = NULL;
+    uint8_t *image = NULL;
+    size_t bytes = 0;
     *out = NULL;
-    gm_status status = gm_tensor_file_read(path, &file, err);
-    if (!status) status = gm__model_from_tensors(file, path, out, err);
+    gm_status status = GM_OK;
+    if (is_container(path)) {
+        status = container.unpack(path, &image, &bytes, err);
+        if (!status) status = gm_tensor_file_parse(image, bytes, path, &file, err);
+    } else {
+        status = gm_tensor_file_read(path, &file, err);
+    }
+    if (!status) status = gm_model_from_tensors(file, path, out, err);
     gm_tensor_file_destroy(file);
+    gm_free(image);
     return status;
 }
