@@ -48,4 +48,71 @@ GM_API double gm_profile_capacity(const gm_profile *p);
 // Gaps in microseconds, one a line: what perf_analyzer's --request-intervals reads.
 GM_API gm_status gm_trace_write_intervals(const gm_trace *t, const char *path, gm_error *err);
 
+// ---------------------------------------------------------------------------------------------
+// What a server serves. A backend runs batches inside a worker process: `open` there, after the fork, so what it only reads
+// (packed weights) is shared among all workers.
+typedef struct gm_serve_image { // rows of interleaved channels, [height][width][channels]
+    int height, width, channels;
+    bool pixels;      // uint8_t 0..255, to be normalised; else float, normalised already
+    const void *data;
+} gm_serve_image;
+typedef struct gm_serve_backend {
+    const void *context;
+    gm_status (*open)(const void *context, int max_batch, void **executor, gm_error *err);
+    // Runs a subnet (index into the profile) and writes logits[i][0 .. classes-1].
+    void (*run)(void *executor, int subnet, int images, const gm_serve_image *image, float *const *logits);
+    void (*close)(void *executor); // NULL allowed
+} gm_serve_backend;
+typedef struct gm_served_model {
+    char name[65];            // [A-Za-z0-9._-]
+    char preset[32], data[32];
+    int classes, channels, side; // side: of the largest input
+    size_t bytes;             // resident, for show; 0: not known
+    const gm_profile *profile; // regularised; outlives the server
+    gm_serve_backend backend;
+} gm_served_model;
+
+// ---------------------------------------------------------------------------------------------
+// The server. One thread reads, decides and answers; workers are processes.
+typedef struct gm_server_settings {
+    const char *bind;       // default "127.0.0.1"; a name or address
+    int port;               // default 8000; 0: any that is free
+    int workers;            // default 1
+    bool pin;               // each worker to a processor of its own; default false
+    const char *policy;     // default "gamut"; docs/policies.md has them all
+    bool serve_late;        // run what cannot make it instead of answering 503 at once; default false
+    double slo_ms;          // deadline of requests that name none; 0: none. Default 0
+    double overhead_ms;     // taken off every deadline for dispatch and answer; default 0.5
+    double hang_ms;         // a worker is hung after 20 times the expected latency and this long; default 1000
+    size_t max_body;        // bytes; default 1 MiB
+    int max_connections;    // default 1024
+    int max_per_address;    // connections of one address, loopback apart; default 64
+    int max_queue;          // images; default 4096
+    int max_images;         // in one request; default 64
+    int max_side;           // of an image in a request; 0: twice the model's
+    double header_seconds, idle_seconds, total_seconds, drain_seconds; // default 10, 60, 120, 30
+    const char *key_file;   // API keys, one a line; NULL: $GAMUT_API_KEY, else none is asked for
+    const char *host;       // another name that requests may be sent to, beside the bound one; NULL
+    bool insecure;          // permits an address beyond loopback without keys
+    bool strict;            // unknown fields and parameters of requests are errors
+} gm_server_settings;
+GM_API gm_server_settings gm_server_settings_default(void);
+typedef struct gm_server gm_server;
+// Binds, starts the workers and waits until one is ready. Texts of settings and model's profile must outlive the server.
+GM_API gm_status gm_server_create(const gm_server_settings *settings, const gm_served_model *model, gm_server **out,
+                                  gm_error *err);
+GM_API int gm_server_port(const gm_server *s);
+// Serves until SIGTERM or SIGINT (which it blocks in the calling thread meanwhile): then what is in flight is answered.
+GM_API gm_status gm_server_run(gm_server *s, gm_error *err);
+GM_API void gm_server_destroy(gm_server *s);
+
+// A backend without a model: waits as long as the profile says, times `speed` (0: not at all), and answers the class
+// (first value of the image) mod classes. For tests and for measuring the server alone.
+typedef struct gm_serve_stub {
+    const gm_profile *profile;
+    double speed;
+    int classes;
+} gm_serve_stub;
+GM_API gm_serve_backend gm_serve_stub_backend(const gm_serve_stub *stub); // stub outlives the server
+
 #endif
