@@ -3,6 +3,7 @@
 #ifndef GAMUT_SERVE_H
 #define GAMUT_SERVE_H
 
+#include <gamut/data.h>
 #include <gamut/sched.h>
 
 // ---------------------------------------------------------------------------------------------
@@ -114,5 +115,48 @@ typedef struct gm_serve_stub {
     int classes;
 } gm_serve_stub;
 GM_API gm_serve_backend gm_serve_stub_backend(const gm_serve_stub *stub); // stub outlives the server
+
+// ---------------------------------------------------------------------------------------------
+// The load generator: open loop, so a slow server cannot slow the load down. Send times are the trace's; a request that
+// leaves late is timed from when it should have left (no coordinated omission).
+typedef enum gm_encoding { GM_ENCODING_BINARY, GM_ENCODING_JSON } gm_encoding;
+typedef struct gm_replay_settings {
+    const char *url;        // "http://127.0.0.1:8000"
+    const char *model;      // NULL: asked of the server
+    const char *path;       // NULL: /v2/models/{model}/infer
+    const char *key;        // API key; NULL: none
+    gm_encoding encoding;   // of the images; default binary
+    double slo_ms;          // 0: none; every answered request counts as met
+    double min_accuracy;    // sent when above 0
+    int connections;        // at most, default 512
+    double patience_s;      // for answers after the last request; default 10
+    bool plain;             // send no parameters and name no outputs: servers that know none. Default false
+} gm_replay_settings;
+GM_API gm_replay_settings gm_replay_settings_default(void);
+typedef struct gm_replay_fate { // of one request
+    int64_t due_ns, sent_ns, done_ns; // from the start; sent, done: -1 never
+    int status;                // of HTTP; 0: none, the connection failed or nothing came
+    gm_outcome outcome;        // by the client's clock; FAILED without an answer
+    uint64_t subnet;           // 0: not told
+    double accuracy;           // percent, as the server says; NAN
+    int batch, queue_us, compute_us; // as the server says; -1
+    int image, answer, label;  // answer: -1 none; label: -1 unknown
+} gm_replay_fate;
+typedef struct gm_replay_result {
+    uint64_t sent, outcome[GM_OUTCOMES], lost; // lost: without an answer (counted as failed, too)
+    double seconds, rate;               // offered
+    double attainment;                  // met / sent
+    double accuracy_served;             // mean of what the server said, over the met; NAN
+    double accuracy_measured;           // labels answered right, over the met; NAN without labels
+    double goodput_accuracy;            // sum of served accuracy of the met / sent (measured, where the server says none)
+    double p50_ms, p99_ms, p999_ms, max_ms; // due to answer, of those answered by a worker
+    double lateness_p99_ms;             // due to sent: what the client itself added
+    int connections;                    // opened
+} gm_replay_result;
+// data may be NULL: noise of the model's input size. fates (NULL allowed): [trace->count], of the caller.
+GM_API gm_status gm_replay_run(const gm_replay_settings *settings, const gm_trace *trace, const gm_dataset *data,
+                               gm_replay_fate *fates, gm_replay_result *out, gm_error *err);
+// What the server says of itself (GET /v2/gamut/status): queries a second of its smallest subnet, all workers.
+GM_API gm_status gm_replay_capacity(const gm_replay_settings *settings, double *out, gm_error *err);
 
 #endif

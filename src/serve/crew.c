@@ -25,7 +25,7 @@ static void pin_to(int i) {
     cpu_set_t all, one;
     if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) == 0) return;
     int wanted = i % CPU_COUNT(&all);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET(cpu, &all) || wanted-- > 0) continue;
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
