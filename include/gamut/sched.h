@@ -143,6 +143,7 @@ GM_API void gm_policy_refresh(gm_policy *p, const gm_latency *l); // after the t
 // Pure: the same arguments give the same decision. No allocation. view->shown >= 1, view->idle >= 1. What it returns is
 // within the profile and respects every floor: each query of the batch has least <= subnet.
 GM_API gm_decision gm_policy_decide(const gm_policy *p, const gm_latency *l, const gm_sched_view *view);
+GM_API bool gm_policy_keeps_late(const gm_policy *p); // runs what cannot be met: nothing may be expired behind its back
 GM_API int gm_policy_buckets(const gm_policy *p, int *filled); // slackfit: buckets and how many hold a choice; others: 0
 
 // ---------------------------------------------------------------------------------------------

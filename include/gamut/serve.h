@@ -29,7 +29,9 @@ typedef struct gm_trace_stats {
     int peak;                  // most arrivals in one whole second
 } gm_trace_stats;
 typedef struct gm_trace_settings {
-    double duration_s; // generators: length (default 10); files: 0 = all, else cut
+    double duration_s; // generators: their length (default 10); files: cut there, 0 = whole
+    double rate;       // mean arrivals a second wanted; 0 = as the trace has it. Files are stretched in time, generators
+                       // have their rates multiplied; the shape stays
     uint64_t seed;     // generators
 } gm_trace_settings;
 GM_API gm_trace_settings gm_trace_settings_default(void);
@@ -40,14 +42,54 @@ GM_API gm_status gm_trace_create(const char *spec, const gm_trace_settings *sett
 GM_API gm_status gm_trace_parse(const char *name, const uint8_t *bytes, size_t count, gm_trace *out, gm_error *err);
 GM_API void gm_trace_fini(gm_trace *t);
 GM_API gm_trace_stats gm_trace_measure(const gm_trace *t);
-// Stretches time so that the mean rate becomes this one; the shape stays.
-GM_API gm_status gm_trace_scale(gm_trace *t, double rate, gm_error *err);
-// Repeats the trace from its start until it is this long.
-GM_API gm_status gm_trace_loop(gm_trace *t, double seconds, gm_error *err);
 // Queries a second that the smallest subnet serves with its largest batch, one worker: what load 1 means.
 GM_API double gm_profile_capacity(const gm_profile *p);
 // Gaps in microseconds, one a line: what perf_analyzer's --request-intervals reads.
 GM_API gm_status gm_trace_write_intervals(const gm_trace *t, const char *path, gm_error *err);
+
+// ---------------------------------------------------------------------------------------------
+// What a load came to, request by request and in sum. Shared by the simulator and by live replays.
+typedef struct gm_fate {
+    gm_outcome outcome;
+    int subnet, batch;                          // index in the profile (-1: not run); queries run together
+    int64_t arrival_ns, deadline_ns, answer_ns; // answer: when the outcome was known
+} gm_fate;
+typedef struct gm_load_summary { // shares are of all sent
+    int64_t sent, outcome[GM_OUTCOMES], met;
+    double attainment;        // met / sent
+    double accuracy_served;   // percent: mean profiled accuracy over those met
+    double goodput_accuracy;  // percent: sum of the accuracies of those met / sent; what the oracle maximises
+    double p50_ms, p99_ms, p999_ms; // arrival to answer, of those that were run
+    double mean_batch;
+    double *share;            // [subnets] of those met, by subnet; the caller's array, or NULL
+} gm_load_summary;
+// top1[subnets]. share: NULL or [subnets].
+GM_API gm_status gm_load_summarise(const gm_fate *fate, int64_t count, const double *top1, int subnets, double *share,
+                                   gm_load_summary *out, gm_error *err);
+
+// ---------------------------------------------------------------------------------------------
+// The simulator: the server's router in virtual time, with made-up workers.
+typedef struct gm_simulation_settings {
+    const char *policy;                 // default "gamut"
+    gm_policy_settings policy_settings;
+    gm_latency_settings latency;        // what the policy plans with
+    int workers;                        // default 1
+    int queue_limit;                    // default 1,000,000
+    bool correct_latency;               // default false: the made-up runs take what the profile says
+    int64_t slo_ns;                     // deadline of each request after its arrival; default 36 ms
+    const int64_t *slo_each_ns;         // [count] or NULL: instead of slo_ns
+    const double *floor_each;           // [count] or NULL: least accuracy in percent
+    int64_t dispatch_ns;                // added to every run; default 0
+    double noise;                       // runs take p50 times exp(noise * normal); default 0
+    double drift;                       // and times this; default 1
+    int kills;                          // workers that die, one every kill_every_s, the highest number first; default 0
+    double kill_every_s, revive_after_s; // revive 0: never
+    uint64_t seed;
+} gm_simulation_settings;
+GM_API gm_simulation_settings gm_simulation_settings_default(void);
+// fate: NULL or [t->count], in order of arrival. out->share stays NULL.
+GM_API gm_status gm_simulate(const gm_profile *p, const gm_trace *t, const gm_simulation_settings *settings, gm_fate *fate,
+                             gm_load_summary *out, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
 // What a server serves. A backend runs batches inside a worker process: `open` there, after the fork, so what it only reads
