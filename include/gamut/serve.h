@@ -4,6 +4,7 @@
 #define GAMUT_SERVE_H
 
 #include <gamut/data.h>
+#include <gamut/plan.h>
 #include <gamut/sched.h>
 
 // ---------------------------------------------------------------------------------------------
@@ -158,16 +159,24 @@ typedef struct gm_serve_stub {
 } gm_serve_stub;
 GM_API gm_serve_backend gm_serve_stub_backend(const gm_serve_stub *stub); // stub outlives the server
 
+// A backend of plans: the subnets of a profile, run from packed weights. Both must outlive it, and the servers over it.
+// mean, std: of pixels/255, as in the model. GM_ERR_STATE: a subnet of the profile is not calibrated.
+typedef struct gm_serve_plans gm_serve_plans;
+GM_API gm_status gm_serve_plans_create(const gm_packed *packed, const gm_profile *profile, const float mean[4], const float std[4],
+                                       gm_serve_plans **out, gm_error *err);
+GM_API void gm_serve_plans_destroy(gm_serve_plans *p);
+GM_API gm_serve_backend gm_serve_plans_backend(const gm_serve_plans *p);
+
 // ---------------------------------------------------------------------------------------------
 // The load generator: open loop, so a slow server cannot slow the load down. Send times are the trace's; a request that
 // leaves late is timed from when it should have left (no coordinated omission).
-typedef enum gm_encoding { GM_ENCODING_BINARY, GM_ENCODING_JSON } gm_encoding;
+typedef enum gm_replay_encoding { GM_REPLAY_BINARY, GM_REPLAY_JSON } gm_replay_encoding;
 typedef struct gm_replay_settings {
     const char *url;        // "http://127.0.0.1:8000"
     const char *model;      // NULL: asked of the server
     const char *path;       // NULL: /v2/models/{model}/infer
     const char *key;        // API key; NULL: none
-    gm_encoding encoding;   // of the images; default binary
+    gm_replay_encoding encoding;   // of the images; default binary
     double slo_ms;          // 0: none; every answered request counts as met
     double min_accuracy;    // sent when above 0
     int connections;        // at most, default 512

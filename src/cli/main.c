@@ -6,7 +6,8 @@
 
 static const gm__command *const commands[] = {
     &gm__cmd_train, &gm__cmd_eval, &gm__cmd_calibrate, &gm__cmd_info, &gm__cmd_space,
-    &gm__cmd_count, &gm__cmd_data, &gm__cmd_bench,     NULL,
+    &gm__cmd_count, &gm__cmd_data, &gm__cmd_bench,     &gm__cmd_serve,
+    &gm__cmd_replay, NULL,
 };
 
 static void show_commands(FILE *to) {

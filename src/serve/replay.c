@@ -120,7 +120,7 @@ static void write_request(replay *r, gm__text *out, int i, int64_t late_ns) {
     gm__text *b = &r->body;
     size_t bytes = (size_t)d->height * (size_t)d->width * (size_t)d->channels;
     const uint8_t *pixels = d->pixels + (size_t)(i % d->images) * bytes;
-    bool binary = s->encoding == GM_ENCODING_BINARY;
+    bool binary = s->encoding == GM_REPLAY_BINARY;
     b->bytes = out->bytes = 0;
     gm__text_print(b, "{");
     if (!s->plain && (s->slo_ms > 0 || s->min_accuracy > 0)) {
