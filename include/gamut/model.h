@@ -30,6 +30,7 @@ GM_API const char *const *gm_model_presets(void);
 typedef struct gm_norm_entry {
     gm_choice choice; // canonical
     float *mean, *var; // graph->norm_floats each; only the active channels are meaningful, the rest 0 and 1
+    bool ranged;       // its activations are counted in the model's range
 } gm_norm_entry;
 typedef struct gm_model {
     char preset[32];
@@ -39,6 +40,9 @@ typedef struct gm_model {
     size_t *norm_offset; // one a node (offset of its statistics), owned
     int entries, entries_cap;
     gm_norm_entry *entry; // owned
+    // One a node: the largest |value| of its output, on average over images, in the calibrated subnet where that is largest; 0:
+    // not measured. int8 plans need it (docs/inference.md).
+    float *range; // owned, graph->nodes
     // how the inputs were prepared: (pixel/255 - mean[c]) / std[c]
     float input_mean[4], input_std[4];
     char data[32];       // name of the data set

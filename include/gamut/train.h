@@ -33,6 +33,9 @@ typedef struct gm_pass {
     bool dropout;
 } gm_pass;
 GM_API gm_status gm_walker_forward(gm_walker *w, const gm_pass *pass, const gm_batch *batch, gm_error *err);
+// Adds, for each node that ran in the last forward, the sum over images of the largest |value| of its output. Products behind
+// which a norm stands are left out: nobody keeps their values.
+GM_API void gm_walker_add_ranges(const gm_walker *w, double *sum);
 // f32 logits of the last forward: row of image i at [i*ld]
 GM_API const float *gm_walker_logits(const gm_walker *w, int *ld);
 // Gradient of the last TRAIN forward: dlogits like the logits; ADDS to grads (graph->floats).
@@ -45,7 +48,7 @@ typedef struct gm_calibrate_settings {
     uint64_t seed;
 } gm_calibrate_settings;
 GM_API gm_calibrate_settings gm_calibrate_settings_default(void);
-// Adds (or replaces) the entry of each choice in m.
+// Adds (or replaces) the entry of each choice in m, and widens m->range to its activations.
 GM_API gm_status gm_calibrate(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
                               const gm_augment *a, const gm_calibrate_settings *s, const gm_choice *choice, gm_error *err);
 typedef struct gm_eval_result {
