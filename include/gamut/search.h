@@ -66,7 +66,7 @@ GM_API gm_status gm_predictor_run(gm_predictor *p, const gm_choice *choice, int 
 
 typedef struct gm_predictor_settings {
     int epochs, batch;       // default 150, 64
-    float lr, weight_decay;  // Adam; default 1e-3, 1e-4
+    float lr, weight_decay;  // Adam, on targets scaled to a deviation of 1; default 1e-3, 1e-2
     double held_out;         // fraction that judges, not trained on; default 0.2
     uint64_t seed;           // of the split and the order
 } gm_predictor_settings;
@@ -159,6 +159,7 @@ typedef struct gm_search_settings {
     int sample_calibrate;   // training images behind their statistics; default 256
     int calibrate_images;   // behind those of the front; default 2000
     int batch;              // of calibration and evaluation; default 200
+    int predictor_epochs;   // default 150
     int levels, iterations; // constraints along the front, and generations of the evolution at each; default 16, 40
     int candidates;         // subnets measured at the end; default 40
     int check;              // samples calibrated in full too, to judge the small calibration; default 24
