@@ -192,7 +192,10 @@ static gm_status take_params(const source *s, gm_model *m, gm_import_report *rep
         const gm_param *p = &g->param[i];
         const named *t = find(s, p->name);
         report->params += gm_param_elements(p);
-        if (!t) continue;
+        if (!t) { // a matrix that the file does not have: the identity
+            for (int k = 0; k < p->dims[0]; k++) m->params[p->offset + gm_param_index(p, (size_t)(k * p->dims[1] + k))] = 1;
+            continue;
+        }
         status = get_floats(s, t->tensor, false, rows);
         if (!status) gm_param_import(p, rows, m->params + p->offset);
         report->tensors++;
@@ -279,7 +282,6 @@ gm_status gm_import(const char *path, const char *preset, const gm_model_setting
     if (!status) status = check_tensors(&s, g, preset);
     if (!status) status = gm_model_create(preset, &complete, &m, err);
     if (!status) {
-        gm_model_init_params(m, 1); // identity matrices, where the file has none
         counted.transforms = complete.transform;
         set_inputs(&s, m);
         status = take_params(&s, m, &counted);
