@@ -68,7 +68,7 @@ static double peak_once(gm_dtype type, gm_cpu_level level) {
     if (level == GM_CPU_AMX && type != GM_F32) {
         amx_loop(rounds, type == GM_I8);
         per_round = 4.0 * 16 * 16 * (type == GM_I8 ? 64 : 32) * 2;
-    } else if (level >= GM_CPU_AVX512) {
+    } else if (level >= GM_CPU_AVX512 && (type != GM_BF16 || gm_cpu_bf16(level))) {
         zmm_loop(rounds, type);
         per_round = 12.0 * 16 * 2 * (type == GM_F32 ? 1 : type == GM_BF16 ? 2 : 4);
     } else if (level == GM_CPU_AVX2 && type == GM_F32) {

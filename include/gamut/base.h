@@ -88,11 +88,14 @@ static inline gm_bf16 gm_bf16_from_f32(float v) {
 // ---------------------------------------------------------------------------------------------
 // CPU features. A level includes those below it. Level GM_CPU_AMX needs the OS's permission too.
 typedef enum gm_cpu_level { GM_CPU_REF = 0, GM_CPU_AVX2 = 1, GM_CPU_AVX512 = 2, GM_CPU_AMX = 3 } gm_cpu_level;
-// What the machine and OS offer (AVX512 = F, BW, VL, DQ, VNNI and BF16 together; AMX = tile, bf16, int8).
+// What the machine and OS offer (AVX512 = F, BW, VL, DQ and VNNI together; AMX = tile, bf16, int8, and AVX512's BF16).
 GM_API gm_cpu_level gm_cpu_detected(void);
 // The level in use: detected, forced down by GAMUT_CPU=ref|avx2|avx512|amx or gm_cpu_force.
 GM_API gm_cpu_level gm_cpu_active(void);
 GM_API void gm_cpu_force(gm_cpu_level level); // never above the detected one
+// Whether a level (at most the detected one counts) multiplies bf16 by instructions of its own: AMX, or AVX-512 with BF16 (Cascade Lake and Ice Lake
+// have none). Elsewhere bf16 works through f32 and is slower than it.
+GM_API bool gm_cpu_bf16(gm_cpu_level level);
 GM_API const char *gm_cpu_level_name(gm_cpu_level level);
 GM_API const char *gm_cpu_model(void); // as /proc/cpuinfo names it
 

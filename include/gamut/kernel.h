@@ -60,6 +60,8 @@ typedef struct gm_conv {
     int r, s;         // active taps (<= stored: the centre crop is used)
     int stride, pad;  // ho = (h + 2*pad - r)/stride + 1
     int ldx, ldy;     // row strides of x and y in elements
+    int y0;           // first output row, of one image (n = 1); x is the whole image, y the rows [y0, y0+ho). Only forward,
+                      // depthwise and f32 dense: a map cut over threads
 } gm_conv;
 
 // What happens to an accumulator before it is stored: v = acc*scale[k] + shift[k]; v += residual; v = act(v);
@@ -71,6 +73,8 @@ typedef struct gm_epilogue {
     gm_act act;
     bool accumulate;            // add to what y holds (residual must then be NULL, act NONE)
     gm_dtype out;               // type of y: GM_F32 or the type of x (int8: F32, BF16 or I8)
+    int row;                    // elements of a row of y from y on, tail included, when this call writes some panels of
+                                // wider rows (cuts at multiples of 64; the last call: up to ldy); 0: ldy
     float out_scale;            // out I8: q = round to even(v / out_scale), within +-127; a residual counts in it too
 } gm_epilogue;
 

@@ -46,4 +46,10 @@ GM_API gm_plan_input gm_plan_input_of(gm_plan *p);
 GM_API void gm_plan_run(gm_plan *p, int images);
 GM_API const float *gm_plan_logits(const gm_plan *p, int *ld); // row i at [i*ld], graph->classes wide
 
+// ---------------------------------------------------------------------------------------------
+// The subnet alone: a model of its own with only the weights, taps and statistics that it uses, sizes fixed. Its plans give
+// the bits that the supernet's give for the subnet. It has no preset, so it cannot be saved as a model file (export it).
+// GM_ERR_STATE: not calibrated.
+GM_API gm_status gm_model_extract(gm_model *m, const gm_choice *choice, gm_model **out, gm_error *err);
+
 #endif

@@ -16,6 +16,7 @@ static const char *const level_names[] = {"ref", "avx2", "avx512", "amx"};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static gm_cpu_level detected;
+static bool bf16_pairs; // AVX-512 BF16
 static atomic_int active;
 static char model[96] = "unknown";
 
@@ -49,10 +50,10 @@ static gm_cpu_level detect(void) {
     const uint64_t states = enabled_states();
     const uint64_t wide = 0x6, wider = 0xe6, tiles = 0x60000; // XCR0: AVX, AVX-512, AMX
     if ((states & wide) != wide || !has(b7, avx2)) return GM_CPU_REF;
-    if ((states & wider) != wider || !has(b7, avx512_f_dq_bw_vl) || !has(c7, avx512_vnni) ||
-        !has(a71, avx512_bf16))
+    if ((states & wider) != wider || !has(b7, avx512_f_dq_bw_vl) || !has(c7, avx512_vnni))
         return GM_CPU_AVX2;
-    if ((states & tiles) != tiles || !has(d7, amx_bf16_tile_int8) || !tiles_allowed())
+    bf16_pairs = has(a71, avx512_bf16);
+    if (!bf16_pairs || (states & tiles) != tiles || !has(d7, amx_bf16_tile_int8) || !tiles_allowed())
         return GM_CPU_AVX512;
     return GM_CPU_AMX;
 }
@@ -108,6 +109,10 @@ void gm_cpu_force(gm_cpu_level level) {
     pthread_once(&once, look);
     if (level > detected) level = detected;
     atomic_store(&active, (int)level);
+}
+
+bool gm_cpu_bf16(gm_cpu_level level) {
+    return level >= GM_CPU_AVX512 && gm_cpu_detected() >= GM_CPU_AVX512 && bf16_pairs;
 }
 
 const char *gm_cpu_level_name(gm_cpu_level level) {

@@ -51,7 +51,7 @@ static gm_status find_data(const gm__workbench_settings *settings, gm__workbench
 
 static gm_status choose_type(const char *name, gm_dtype *type, gm_error *err) {
     if (name == NULL || strcmp(name, "auto") == 0) {
-        *type = gm_cpu_active() >= GM_CPU_AVX512 ? GM_BF16 : GM_F32;
+        *type = gm_cpu_bf16(gm_cpu_active()) ? GM_BF16 : GM_F32;
     } else if (strcmp(name, "f32") == 0) {
         *type = GM_F32;
     } else if (strcmp(name, "bf16") == 0) {

@@ -99,7 +99,7 @@ static void plan_forward(grid *g, const gm__f32_ops *ops, gm_dtype type, const g
     *g = (grid){.ops = ops, .type = type, .n = c->n, .gh = c->ho, .gw = c->wo, .ih = c->h, .iw = c->w,
                 .step = c->stride, .c = c->c, .ldx = c->ldx, .oh = c->ho, .ow = c->wo, .mul = 1, .k = c->k,
                 .flat = flat, .conv = c};
-    for (int i = 0; i < c->r; i++) add_tap(&g->y, i - c->pad, i);
+    for (int i = 0; i < c->r; i++) add_tap(&g->y, i - c->pad + c->y0 * c->stride, i);
     for (int j = 0; j < c->s; j++) add_tap(&g->x, j - c->pad, j);
     choose_mode(g);
 }
@@ -251,10 +251,10 @@ static void gather_part(work *w, const grid *g, const void *x, int first, int co
 static void zero_tails(const work *w, const gm__f32_out *o) {
     const int done = gm_round_up(o->k, GM__PANEL);
     const size_t size = gm_dtype_size(o->type);
-    if (o->ldy <= done) return;
+    if (o->row <= done) return;
     for (int i = 0; i < w->positions; i++)
         memset((char *)o->y + ((size_t)w->position[i] * (size_t)o->ldy + (size_t)done) * size, 0,
-               (size_t)(o->ldy - done) * size);
+               (size_t)(o->row - done) * size);
 }
 
 // All outputs of the positions of one block: a group of panels at a time, so that it stays in the cache.
@@ -291,7 +291,7 @@ static void run_grid(const grid *g, const void *x, const gm_panels *panels, cons
         w.shift[i] = e->shift && i < g->k ? e->shift[i] : 0.0f;
     }
     const gm__f32_out o = {.scale = w.scale, .shift = w.shift, .y = y, .residual = e->residual, .ldy = ldy,
-                           .ldr = e->ldr, .k = g->k, .act = e->act, .accumulate = e->accumulate, .type = e->out,
+                           .ldr = e->ldr, .row = e->row ? e->row : ldy, .k = g->k, .act = e->act, .accumulate = e->accumulate, .type = e->out,
                            .unit = e->out_scale};
     make_runs(&w, g, panels);
     if (g->mode != STRIP) {

@@ -23,7 +23,7 @@ typedef struct gm__f32_out {
     const float *scale, *shift;
     void *y;
     const void *residual;
-    int ldy, ldr, k; // row strides; channels of y
+    int ldy, ldr, row, k; // row strides; where the written part of a row ends; channels of y
     gm_act act;
     bool accumulate;
     gm_dtype type; // of y and of the residual

@@ -35,6 +35,7 @@ void gm__conv_dgrad_ref(gm_dtype type, GM__DGRAD_ARGS);
 void gm__conv_wgrad_ref(gm_dtype type, GM__WGRAD_ARGS);
 
 #if GM__X86
+extern bool gm__bf16_pairs; // the processor has AVX-512 BF16; set before the first kernel runs
 // bf16 and int8 with the processor's dot products (x86/dense_bf16_*.c, x86/dense_int8_*.c).
 void gm__conv_bf16_avx512(GM__CONV_ARGS);
 void gm__conv_dgrad_bf16_avx512(GM__DGRAD_ARGS);

@@ -19,6 +19,8 @@ static void fill_ref(gm_kernels *t) {
 
 #if GM__X86
 
+bool gm__bf16_pairs;
+
 static void conv_avx2(gm_dtype type, GM__CONV_ARGS) {
     gm__f32_conv(&gm__f32_ops_avx2, type, g, x, w, e, y, scratch);
 }
@@ -30,17 +32,27 @@ static void conv_wgrad_avx2(gm_dtype type, GM__WGRAD_ARGS) {
 }
 
 static void conv_avx512(gm_dtype type, GM__CONV_ARGS) {
-    if (type == GM_BF16) gm__conv_bf16_avx512(g, x, w, e, y, scratch);
-    else if (type == GM_I8) gm__conv_i8_avx512(g, x, w, e, y, scratch);
+    if (type == GM_I8) gm__conv_i8_avx512(g, x, w, e, y, scratch);
     else gm__f32_conv(&gm__f32_ops_avx512, type, g, x, w, e, y, scratch);
 }
 static void conv_dgrad_avx512(gm_dtype type, GM__DGRAD_ARGS) {
-    if (type == GM_BF16) gm__conv_dgrad_bf16_avx512(g, dy, wt, accumulate, dx, scratch);
-    else gm__f32_dgrad(&gm__f32_ops_avx512, type, g, dy, wt, accumulate, dx, scratch);
+    gm__f32_dgrad(&gm__f32_ops_avx512, type, g, dy, wt, accumulate, dx, scratch);
 }
 static void conv_wgrad_avx512(gm_dtype type, GM__WGRAD_ARGS) {
+    gm__f32_wgrad(&gm__f32_ops_avx512, type, g, x, dy, w, dw, c0, c1, p0, p1, scratch);
+}
+
+static void conv_avx512bf16(gm_dtype type, GM__CONV_ARGS) {
+    if (type == GM_BF16) gm__conv_bf16_avx512(g, x, w, e, y, scratch);
+    else conv_avx512(type, g, x, w, e, y, scratch);
+}
+static void conv_dgrad_avx512bf16(gm_dtype type, GM__DGRAD_ARGS) {
+    if (type == GM_BF16) gm__conv_dgrad_bf16_avx512(g, dy, wt, accumulate, dx, scratch);
+    else conv_dgrad_avx512(type, g, dy, wt, accumulate, dx, scratch);
+}
+static void conv_wgrad_avx512bf16(gm_dtype type, GM__WGRAD_ARGS) {
     if (type == GM_BF16) gm__conv_wgrad_bf16_avx512(g, x, dy, w, dw, c0, c1, p0, p1, scratch);
-    else gm__f32_wgrad(&gm__f32_ops_avx512, type, g, x, dy, w, dw, c0, c1, p0, p1, scratch);
+    else conv_wgrad_avx512(type, g, x, dy, w, dw, c0, c1, p0, p1, scratch);
 }
 
 static void conv_amx(gm_dtype type, GM__CONV_ARGS) {
@@ -65,9 +77,9 @@ static void fill_x86(gm_kernels *t) {
         t->conv_wgrad = conv_wgrad_avx2;
     } else if (t->level == GM_CPU_AVX512) {
         gm__vector_fill_avx512(t);
-        t->conv = conv_avx512;
-        t->conv_dgrad = conv_dgrad_avx512;
-        t->conv_wgrad = conv_wgrad_avx512;
+        t->conv = gm__bf16_pairs ? conv_avx512bf16 : conv_avx512;
+        t->conv_dgrad = gm__bf16_pairs ? conv_dgrad_avx512bf16 : conv_dgrad_avx512;
+        t->conv_wgrad = gm__bf16_pairs ? conv_wgrad_avx512bf16 : conv_wgrad_avx512;
     } else {
         t->conv = conv_amx;
         t->conv_dgrad = conv_dgrad_amx;
@@ -80,6 +92,9 @@ static void fill_x86(gm_kernels *t) {
 // Builds every level that the machine has; one above it is the same as the highest that it has.
 static void build(void) {
     fill_ref(&tables[GM_CPU_REF]);
+#if GM__X86
+    gm__bf16_pairs = gm_cpu_bf16(GM_CPU_AVX512);
+#endif
     for (int level = GM_CPU_AVX2; level <= GM_CPU_AMX; level++) {
         tables[level] = tables[level - 1];
 #if GM__X86

@@ -14,7 +14,7 @@ static gm_status fit_to_data(gm_train_settings *s, const gm_dataset *d, gm_error
     if (s->model.channels != d->channels)
         return gm_fail(err, GM_ERR_ARGUMENT, "model.channels is %d but %s has %d channels; set it to 0 or %d",
                        s->model.channels, d->name, d->channels, d->channels);
-    if (s->type_auto) s->type = gm_cpu_active() >= GM_CPU_AVX512 ? GM_BF16 : GM_F32;
+    if (s->type_auto) s->type = gm_cpu_bf16(gm_cpu_active()) ? GM_BF16 : GM_F32;
     return GM_OK;
 }
 

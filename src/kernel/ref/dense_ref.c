@@ -68,7 +68,7 @@ void gm__conv_ref(gm_dtype type, const gm_conv *g, const void *x, const gm_panel
             const char *panel = (const char *)w->data + (size_t)(k0 / GM__PANEL) * w->panel_stride * size;
             sums acc = {{0}};
             for (int t = 0; t < g->r * g->s; t++) {
-                const int iy = oy * g->stride - g->pad + t / g->s, ix = ox * g->stride - g->pad + t % g->s;
+                const int iy = (oy + g->y0) * g->stride - g->pad + t / g->s, ix = ox * g->stride - g->pad + t % g->s;
                 if (iy < 0 || iy >= g->h || ix < 0 || ix >= g->w) continue;
                 const size_t at = ((size_t)(image * g->h + iy) * (size_t)g->w + (size_t)ix) * (size_t)g->ldx;
                 const size_t tap = w->flat ? 0 : gm__tap_offset(w, g, t / g->s, t % g->s);
@@ -79,7 +79,8 @@ void gm__conv_ref(gm_dtype type, const gm_conv *g, const void *x, const gm_panel
                 finish(e, type == GM_I8 ? (float)acc.i[lane] : acc.f[lane], k0 + lane, y,
                        row + (size_t)(k0 + lane), (size_t)q * (size_t)e->ldr + (size_t)(k0 + lane));
         }
-        gm__zero_tail(e->out, y, q, g->ldy, g->k);
+        const size_t end = (size_t)(e->row ? e->row : g->ldy), out = gm_dtype_size(e->out);
+        memset((char *)y + (row + (size_t)g->k) * out, 0, (end - (size_t)g->k) * out);
     }
 }
 

@@ -33,7 +33,7 @@ static void depthwise(gm_dtype t, const gm_conv *g, const void *x, const float *
                     int count = gm_min(GM__BLOCK, g->c - b);
                     memset(sum, 0, sizeof sum);
                     for (int i = 0; i < g->r; i++) {
-                        int iy = oy * g->stride + i - g->pad;
+                        int iy = (oy + g->y0) * g->stride + i - g->pad;
                         if (iy < 0 || iy >= g->h) continue;
                         for (int j = 0; j < g->s; j++) {
                             int ix = ox * g->stride + j - g->pad;

@@ -4,6 +4,7 @@
 #ifndef GAMUT_DENSE_STORE_AVX512_H
 #define GAMUT_DENSE_STORE_AVX512_H
 
+#include "bf16_avx512.h"
 #include "dense_plan.h"
 
 #include <immintrin.h>
@@ -12,7 +13,7 @@
 typedef struct gm__out {
     const float *scale, *shift; // padded to a multiple of 32, zero past k
     const char *residual;
-    size_t ldr, ldy; // bytes
+    size_t ldr, ldy, row; // bytes; row: end of what is written of a row
     char *y;
     gm_act act;
     gm_dtype type;
@@ -132,7 +133,7 @@ static void store_row_any(const gm__out *o, int dst, const float *c, int n0, boo
     if (o->type == GM_F32)
         _mm512_storeu_ps(y, v);
     else if (o->type == GM_BF16)
-        _mm256_storeu_si256((__m256i *)(void *)y, (__m256i)_mm512_cvtneps_pbh(v));
+        _mm256_storeu_si256((__m256i *)(void *)y, bf16_round_16(v));
     else
         _mm_storeu_si128((__m128i *)(void *)y, quantize_16(v, o->out_scale));
 }
@@ -191,7 +192,7 @@ static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const g
     const bool narrow = STORE_INTEGER && o->type == GM_I8;
     const size_t size = narrow ? 1 : 2, ldy = o->ldy, pitch = ldy * (size_t)o->mul,
                  at = (size_t)v->n0 * size, end = at + 32 * size;
-    const bool tail = v->n0 + 32 >= o->k && end < ldy;
+    const bool tail = v->n0 + 32 >= o->k && end < o->row;
     for (int r = 0; r < rows; r++) {
         if (f->left == 0 && !fast_run(f, o, v)) return;
         __m512 v0 = _mm512_fmadd_ps(acc_load_16(f->c, STORE_INTEGER), f->s0, f->t0);
@@ -202,10 +203,10 @@ static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const g
             __m256i q = _mm256_set_m128i(saturate_16(v1), saturate_16(v0));
             _mm256_storeu_si256((__m256i *)(void *)(f->y + at), _mm256_maskz_mov_epi8(f->live, q));
         } else {
-            __m512i q = (__m512i)_mm512_cvtne2ps_pbh(v1, v0);
+            __m512i q = bf16_round_32(v0, v1);
             _mm512_storeu_si512(f->y + at, _mm512_maskz_mov_epi16(f->live, q));
         }
-        if (tail) zero_tail(f->y, end, ldy);
+        if (tail) zero_tail(f->y, end, o->row);
         f->c += 16;
         f->y += pitch;
         f->left--;
@@ -219,7 +220,7 @@ static void store_rows_any(const gm__out *o, const float *c, int dst, int n0, in
     for (int r = 0; r < count; r++, c += 16, dst += o->mul) {
         for (int p = 0; p < panels; p++)
             store_row_any(o, dst, c + p * 256, n0 + 16 * p, STORE_INTEGER);
-        if (last) zero_tail(o->y + (size_t)dst * o->ldy, end, o->ldy);
+        if (last) zero_tail(o->y + (size_t)dst * o->ldy, end, o->row);
     }
 }
 
@@ -265,6 +266,7 @@ static inline void out_init(gm__out *o, const gm__work *w, const gm__grid *g, co
                    .residual = e->residual,
                    .ldr = (size_t)e->ldr * size,
                    .ldy = (size_t)ldy * size,
+                   .row = (size_t)(e->row ? e->row : ldy) * size,
                    .y = y,
                    .act = e->act,
                    .type = e->out,

@@ -181,11 +181,11 @@ static void dw_image(gm_dtype t, const gm_conv *g, const char *x, dw_line l, con
         const int strip = dw_strip(columns, g->r, g->stride);
         for (int oy0 = 0; oy0 < g->ho; oy0 += strip) {
             const int rows = gm_min(strip, g->ho - oy0);
-            dw_window p = {block, oy0 * g->stride - g->pad, (rows - 1) * g->stride + g->r, ox * g->stride - g->pad, columns};
+            dw_window p = {block, (oy0 + g->y0) * g->stride - g->pad, (rows - 1) * g->stride + g->r, ox * g->stride - g->pad, columns};
             dw_pack(t, &p, x, g->ldx, g->h, g->w);
             l.pitch = columns * VEC;
             for (int oy = oy0; oy < oy0 + rows; oy++) {
-                const int y0 = oy * g->stride - g->pad, skip = gm_max(0, -y0);
+                const int y0 = (oy + g->y0) * g->stride - g->pad, skip = gm_max(0, -y0);
                 l.rows = gm_min(g->r, g->h - y0) - skip;
                 l.in = block + (y0 + skip - p.y0) * l.pitch;
                 l.w = taps + skip * g->s * VEC;

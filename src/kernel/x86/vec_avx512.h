@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vector interface of the *_vec.h kernels, 16 channels wide. bf16 is widened on load and rounded to nearest even
-// on store; the processor's own conversion keeps NaN and flushes denormals (below 1.2e-38) to zero.
+// on store.
 #ifndef GAMUT_KERNEL_VEC_AVX512_H
 #define GAMUT_KERNEL_VEC_AVX512_H
+
+#include "kernel/x86/bf16_avx512.h"
 
 #include <gamut/kernel.h>
 #include <immintrin.h>
@@ -33,7 +35,7 @@ GM__INLINE void vec_store(gm_dtype t, void *p, vec v) {
     if (t == GM_F32)
         _mm512_storeu_ps(p, v);
     else
-        _mm256_storeu_si256(p, (__m256i)_mm512_cvtneps_pbh(v));
+        _mm256_storeu_si256(p, bf16_round_16(v));
 }
 
 // The first count floats of p, the rest zero; and the converse.

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// One step on a range of images, or one part of a step on a few of them. How a step is cut never shows in its result: every
+// output element is the same sum in the same order.
+#include "plan/plan_private.h"
+
+// Cuts of outputs: whole pairs of panels, and 64 bytes of int8 (kernel.h). Fewer positions than this an image: outputs are
+// cut, so that each thread reads its own part of the weights; with more, rows.
+enum { CUT = 64, FEW_POSITIONS = 196 };
+
+static char *at(const gm_plan *p, const gm__place *v, const gm__slice *s) {
+    if (v->slot == GM__INPUT) return p->input + (size_t)s->i0 * v->image;
+    if (v->slot == GM__LOGITS) return (char *)p->logits + (size_t)s->i0 * v->image;
+    if (v->local) return s->values + p->local_offset[v->slot] + (size_t)(s->i0 - s->base) * v->image;
+    return p->shared_at[v->slot] + (size_t)s->i0 * v->image;
+}
+
+static size_t bytes_of(const gm__place *v, int elements) { return (size_t)elements * gm_dtype_size(v->type); }
+
+typedef struct range {
+    int begin, end;
+} range;
+
+static range part_of(int units, int unit, const gm__slice *s) {
+    int groups = (units + unit - 1) / unit;
+    int begin = (int)((int64_t)groups * s->part / s->parts) * unit, end = (int)((int64_t)groups * (s->part + 1) / s->parts) * unit;
+    return (range){gm_min(begin, units), gm_min(end, units)};
+}
+
+typedef struct operands {
+    char *x, *y;
+    const char *residual;
+    gm_epilogue e;
+} operands;
+
+static operands operands_of(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    operands o = {.x = at(p, &l->in, s), .y = at(p, &l->out, s)};
+    o.e = (gm_epilogue){.shift = l->bias, .act = l->step->act, .out = l->out.type};
+    if (l->norm) {
+        float *scale = gm__worker_fold(p, s->worker), *shift = scale + p->fold_floats;
+        gm__norm_expand(l->norm, l->g.k, scale, shift);
+        o.e.scale = scale;
+        o.e.shift = shift;
+    }
+    if (l->residual.slot != GM__NOWHERE) {
+        o.residual = at(p, &l->residual, s);
+        o.e.residual = o.residual;
+        o.e.ldr = l->residual.ld;
+    }
+    return o;
+}
+
+// Positions [begin,end) of all images together: only steps that look at one position at a time.
+static void move_positions(operands *o, const gm__live *l, int begin) {
+    o->x += bytes_of(&l->in, begin * l->in.ld);
+    o->y += bytes_of(&l->out, begin * l->out.ld);
+    if (o->residual) o->residual += bytes_of(&l->residual, begin * l->residual.ld);
+    o->e.residual = o->residual;
+}
+
+static void move_rows(operands *o, const gm__live *l, int y0) {
+    int positions = y0 * l->g.wo;
+    o->y += bytes_of(&l->out, positions * l->out.ld);
+    if (o->residual) o->residual += bytes_of(&l->residual, positions * l->residual.ld);
+    o->e.residual = o->residual;
+}
+
+static void move_outputs(operands *o, const gm__live *l, range r, gm_panels *w) {
+    o->y += bytes_of(&l->out, r.begin);
+    o->e.row = r.end == l->g.k ? l->g.ldy - r.begin : r.end - r.begin;
+    if (o->e.scale) o->e.scale += r.begin;
+    if (o->e.shift) o->e.shift += r.begin;
+    if (o->residual) o->residual += bytes_of(&l->residual, r.begin);
+    o->e.residual = o->residual;
+    w->data = (char *)w->data + (size_t)(r.begin / 16) * w->panel_stride * gm_dtype_size(w->type);
+}
+
+static void conv(const gm_plan *p, const gm_conv *g, const operands *o, const gm_panels *w, char *worker) {
+    p->kernels->conv(w->type, g, o->x, w, &o->e, o->y, gm__worker_scratch(p, worker));
+}
+
+static void dense_part(const gm_plan *p, const gm__live *l, const gm__slice *s, gm_conv g, operands o) {
+    gm_panels w = *l->panels;
+    bool pointwise = g.r == 1 && g.s == 1 && g.stride == 1 && g.pad == 0;
+    int positions = g.n * g.ho * g.wo;
+    if (g.k >= CUT * s->parts && (g.ho * g.wo < FEW_POSITIONS || (!pointwise && w.type != GM_F32))) {
+        range r = part_of(g.k, CUT, s);
+        if (r.begin == r.end) return;
+        move_outputs(&o, l, r, &w);
+        g.k = r.end - r.begin;
+        conv(p, &g, &o, &w, s->worker);
+    } else if (pointwise) {
+        range r = part_of(positions, 16, s);
+        if (r.begin == r.end) return;
+        move_positions(&o, l, r.begin);
+        g.n = g.h = g.ho = 1;
+        g.w = g.wo = r.end - r.begin;
+        conv(p, &g, &o, &w, s->worker);
+    } else if (w.type == GM_F32 && g.n == 1) {
+        range r = part_of(g.ho, 1, s);
+        if (r.begin == r.end) return;
+        move_rows(&o, l, r.begin);
+        g.y0 = r.begin;
+        g.ho = r.end - r.begin;
+        conv(p, &g, &o, &w, s->worker);
+    } else if (s->part == 0) {
+        conv(p, &g, &o, &w, s->worker);
+    }
+}
+
+static void dense(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    gm_conv g = l->g;
+    g.n = s->i1 - s->i0;
+    operands o = operands_of(p, l, s);
+    if (s->parts > 1) dense_part(p, l, s, g, o);
+    else conv(p, &g, &o, l->panels, s->worker);
+}
+
+static void depthwise(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    gm_conv g = l->g;
+    g.n = s->i1 - s->i0;
+    operands o = operands_of(p, l, s);
+    if (s->parts > 1) {
+        range r = g.n == 1 ? part_of(g.ho, 1, s) : (range){0, s->part == 0 ? g.ho : 0};
+        if (r.begin == r.end) return;
+        move_rows(&o, l, r.begin);
+        g.y0 = r.begin;
+        g.ho = r.end - r.begin;
+    }
+    p->kernels->depthwise(l->in.type, &g, o.x, l->taps.w, l->taps.row, l->taps.ld, &o.e, o.y, gm__worker_scratch(p, s->worker));
+}
+
+static void elementwise(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    operands o = operands_of(p, l, s);
+    range r = part_of((s->i1 - s->i0) * l->g.ho * l->g.wo, 1, s);
+    int rows = r.end - r.begin, c = l->g.k;
+    if (rows == 0) return;
+    move_positions(&o, l, r.begin);
+    if (l->step->kind == GM__STEP_ACT)
+        p->kernels->act(l->in.type, l->step->act, rows, c, o.x, l->in.ld, o.y, l->out.ld);
+    else if (l->step->kind == GM__STEP_ADD)
+        p->kernels->add(l->in.type, rows, c, o.x, l->in.ld, o.residual, l->residual.ld, o.y, l->out.ld);
+    else
+        p->kernels->norm_apply(l->in.type, rows, c, o.x, l->in.ld, o.e.scale, o.e.shift, o.residual, l->residual.ld,
+                               l->step->act, o.y, l->out.ld);
+}
+
+static gm_conv vector_product(int rows, int c, int k, int ldx, int ldy) {
+    return (gm_conv){.n = rows, .h = 1, .w = 1, .c = c, .ho = 1, .wo = 1, .k = k, .r = 1, .s = 1, .stride = 1, .ldx = ldx, .ldy = ldy};
+}
+
+static void squeeze(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    const gm_kernels *k = p->kernels;
+    const int *param = p->packed->graph->node[l->step->node].param;
+    gm_dtype t = l->in.type;
+    int rows = s->i1 - s->i0, c = l->g.c, h = l->hidden, positions = l->g.h * l->g.w;
+    int ldc = gm_channel_stride(t, c), ldh = gm_channel_stride(t, h);
+    size_t size = gm_dtype_size(t);
+    char *pool = gm__worker_squeeze(p, s->worker), *gate = pool + (size_t)(rows * ldc) * size;
+    char *hidden = gate + (size_t)(rows * ldc) * size, *x = at(p, &l->in, s), *y = at(p, &l->out, s);
+    void *scratch = gm__worker_scratch(p, s->worker);
+    gm_conv reduce = vector_product(rows, c, h, ldc, ldh), expand = vector_product(rows, h, c, ldh, ldc);
+    gm_epilogue e1 = {.shift = p->packed->plain[param[1]], .act = GM_ACT_RELU, .out = t};
+    gm_epilogue e2 = {.shift = p->packed->plain[param[3]], .act = GM_ACT_HSIGMOID, .out = t};
+    k->global_pool(t, rows, positions, c, x, l->in.ld, pool, ldc);
+    k->conv(t, &reduce, pool, &p->packed->panels[param[0]], &e1, hidden, scratch);
+    k->conv(t, &expand, hidden, &p->packed->panels[param[2]], &e2, gate, scratch);
+    k->channel_scale(t, rows, positions, c, x, l->in.ld, gate, ldc, y, l->out.ld);
+}
+
+static void pool(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    gm_conv g = l->g;
+    g.n = s->i1 - s->i0;
+    char *x = at(p, &l->in, s), *y = at(p, &l->out, s);
+    if (l->step->kind == GM__STEP_MAX_POOL) p->kernels->max_pool(l->in.type, &g, x, y, NULL);
+    else if (l->step->kind == GM__STEP_AVG_POOL) p->kernels->avg_pool(l->in.type, &g, x, y);
+    else p->kernels->global_pool(l->in.type, g.n, g.h * g.w, g.c, x, l->in.ld, y, l->out.ld);
+}
+
+void gm__step_run(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    switch (l->step->kind) {
+    case GM__STEP_DENSE: dense(p, l, s); break;
+    case GM__STEP_DEPTHWISE: depthwise(p, l, s); break;
+    case GM__STEP_NORM:
+    case GM__STEP_ACT:
+    case GM__STEP_ADD: elementwise(p, l, s); break;
+    case GM__STEP_SQUEEZE:
+        if (s->part == 0) squeeze(p, l, s);
+        break;
+    case GM__STEP_MAX_POOL:
+    case GM__STEP_AVG_POOL:
+    case GM__STEP_GLOBAL_POOL:
+        if (s->part == 0) pool(p, l, s);
+        break;
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "search/sampler.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "search/runner.h"
+
+enum { SAVE_SECONDS = 10, TIMED_ROUNDS = 11 };
+
+// Everything but the weights that a measured accuracy depends on.
+static uint64_t settings_hash(const gm__sampler *p) {
+    const gm_search_settings *s = p->s;
+    const uint64_t numbers[] = {(uint64_t)s->type,        (uint64_t)s->batch,     s->seed, (uint64_t)p->train_count,
+                                (uint64_t)p->val_count, (uint64_t)p->data->images};
+    uint64_t h = gm_hash64(numbers, sizeof numbers, 0);
+    h = gm_hash64(&s->augment, sizeof s->augment, h); // numbers of four bytes: there is no padding
+    return gm_hash64(p->data->name, strlen(p->data->name), h);
+}
+
+static gm_status choose_part(gm__sampler *p, gm_error *err) {
+    p->part_count = gm_min(p->s->sample_images, p->val_count);
+    p->part = gm_alloc((size_t)gm_max(p->val_count, 1), sizeof *p->part);
+    if (!p->part) return gm_fail(err, GM_ERR_MEMORY, "no memory for %d validation images", p->val_count);
+    gm_shuffle(p->part, p->val_count, p->s->seed, 0);
+    for (int i = 0; i < p->val_count; i++) p->part[i] = p->val[p->part[i]];
+    return GM_OK;
+}
+
+static gm_status copy_model(const gm_model *m, gm_model **out, gm_error *err) {
+    gm_status status = gm_model_create(m->preset, &m->settings, out, err);
+    if (status) return status;
+    memcpy((*out)->params, m->params, m->graph->floats * sizeof *m->params);
+    memcpy((*out)->input_mean, m->input_mean, sizeof m->input_mean);
+    memcpy((*out)->input_std, m->input_std, sizeof m->input_std);
+    return GM_OK;
+}
+
+gm_status gm__sampler_init(gm__sampler *p, const gm_model *m, const gm_dataset *d, const int32_t *train, int train_count,
+                           const int32_t *val, int val_count, const gm_search_settings *s, gm_error *err) {
+    *p = (gm__sampler){.s = s, .data = d, .train = train, .val = val, .train_count = train_count, .val_count = val_count};
+    if (train_count < 1 || val_count < 1)
+        return gm_fail(err, GM_ERR_RANGE, "%s: a search needs training and validation images (%d and %d)", d->name, train_count,
+                       val_count);
+    gm_status status = choose_part(p, err);
+    if (!status) status = copy_model(m, &p->model, err);
+    if (!status)
+        status = gm_walker_create(p->model->graph, p->model->norm_offset, s->type, s->batch, false, &p->walker, err);
+    if (!status)
+        status = gm__measured_open(&p->measured, s->cache, &p->model->graph->space, gm_model_hash(m), settings_hash(p), err);
+    p->saved = gm_now();
+    if (status) gm__sampler_fini(p);
+    return status;
+}
+
+void gm__sampler_fini(gm__sampler *p) {
+    gm__measured_fini(&p->measured);
+    gm_walker_destroy(p->walker);
+    gm_model_destroy(p->model);
+    gm_free(p->part);
+    *p = (gm__sampler){0};
+}
+
+static gm_status calibrate(gm__sampler *p, const gm_choice *choice, int images, gm_error *err) {
+    const gm_calibrate_settings c = {.images = images, .batch = p->s->batch, .seed = p->s->seed};
+    return gm_calibrate(p->model, p->walker, p->data, p->train, p->train_count, &p->s->augment, &c, choice, err);
+}
+
+gm_status gm__sampler_accuracy(gm__sampler *p, const gm_choice *choice, bool all, int calibrated_on, double *top1, gm_error *err) {
+    gm_choice canonical = gm_choice_canonical(&p->model->graph->space, *choice);
+    int images = all ? p->val_count : p->part_count;
+    const gm__measured *known = gm__measured_find(&p->measured, &canonical, images, calibrated_on);
+    if (known) {
+        *top1 = known->top1;
+        return GM_OK;
+    }
+    if (gm_interrupted()) {
+        gm_status status = gm__measured_save(&p->measured, err);
+        return status ? status
+                      : gm_fail(err, GM_ERR_INTERRUPTED, "interrupted: %d subnets are measured%s", p->measured.rows,
+                                p->measured.path ? " and kept; repeat the command to go on" : "");
+    }
+    gm_eval_result result = {0};
+    gm_status status = calibrate(p, &canonical, calibrated_on, err);
+    if (!status)
+        status = gm_evaluate(p->model, p->walker, p->data, all ? p->val : p->part, images, &canonical, &result, err);
+    gm_model_norms_clear(p->model);
+    if (status) return status;
+    *top1 = result.top1;
+    p->runs++;
+    const gm__measured m = {canonical, images, calibrated_on, result.top1};
+    status = gm__measured_add(&p->measured, &m, err);
+    if (!status && gm_now() - p->saved > SAVE_SECONDS) {
+        status = gm__measured_save(&p->measured, err);
+        p->saved = gm_now();
+    }
+    return status;
+}
+
+gm_status gm__sampler_calibrate(gm__sampler *p, gm_model *m, const gm_choice *choice, gm_error *err) {
+    gm_norm_entry *to;
+    gm_status status = calibrate(p, choice, p->s->calibrate_images, err);
+    if (!status) status = gm_model_norms_add(m, choice, &to, err);
+    if (!status) {
+        const gm_norm_entry *from = gm_model_norms(p->model, choice);
+        memcpy(to->mean, from->mean, m->graph->norm_floats * sizeof *to->mean);
+        memcpy(to->var, from->var, m->graph->norm_floats * sizeof *to->var);
+    }
+    gm_model_norms_clear(p->model);
+    return status;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static gm_status time_all(gm__sampler *p, gm__runner *r, const int *subnet, int count, double *ms, gm_error *err) {
+    double *seconds = gm_alloc((size_t)count, TIMED_ROUNDS * sizeof *seconds);
+    int32_t *order = gm_alloc((size_t)count, sizeof *order);
+    gm_progress *progress = NULL;
+    gm_status status = seconds && order ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to time %d subnets", count);
+    if (!status) status = gm_progress_create("latency", (uint64_t)TIMED_ROUNDS, &progress, err);
+    for (int round = 0; round < TIMED_ROUNDS && !status; round++) {
+        gm_shuffle(order, count, p->s->seed, round);
+        for (int i = 0; i < count && !status; i++) {
+            if (gm_interrupted()) status = gm_fail(err, GM_ERR_INTERRUPTED, "interrupted while latency was measured");
+            else seconds[order[i] * TIMED_ROUNDS + round] = gm__runner_time(r, subnet[order[i]], p->s->latency_batch);
+        }
+        gm_progress_update(progress, (uint64_t)round + 1, NULL);
+    }
+    gm_progress_destroy(progress);
+    for (int i = 0; i < count && !status; i++) {
+        qsort(seconds + (size_t)i * TIMED_ROUNDS, TIMED_ROUNDS, sizeof *seconds, ascending);
+        ms[i] = 1e3 * seconds[(size_t)i * TIMED_ROUNDS + TIMED_ROUNDS / 2];
+        if (!(ms[i] > 0)) ms[i] = 1e-6;
+    }
+    gm_free(seconds);
+    gm_free(order);
+    return status;
+}
+
+// How long a subnet runs does not depend on its statistics: the timed ones have mean 0 and variance 1.
+gm_status gm__sampler_latency(gm__sampler *p, const gm_choice *choice, int count, double *ms, gm_error *err) {
+    gm__runner r = {0};
+    gm_norm_entry *entry;
+    int *subnet = gm_alloc((size_t)gm_max(count, 1), sizeof *subnet);
+    gm_status status = subnet ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to time %d subnets", count);
+    for (int i = 0; i < count && !status; i++) status = gm_model_norms_add(p->model, &choice[i], &entry, err);
+    if (!status) status = gm__runner_init(&r, p->model, p->s->type, p->s->latency_batch, NULL, err);
+    gm_model_norms_clear(p->model);
+    for (int i = 0; i < count && !status; i++) status = gm__runner_find(&r, &choice[i], &subnet[i], err);
+    if (!status) status = time_all(p, &r, subnet, count, ms, err);
+    gm__runner_fini(&r);
+    gm_free(subnet);
+    return status;
+}

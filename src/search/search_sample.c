@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The subnets that a search measures: random ones, or all.
+#include <math.h>
+#include <string.h>
+
+#include "search/search_state.h"
+
+static bool is_new(const gm__search *q, const gm_choice *c) {
+    for (int i = 0; i < q->samples; i++)
+        if (memcmp(&q->sample[i], c, sizeof *c) == 0) return false;
+    return true;
+}
+
+// The smallest, the largest, and random ones, no two alike. A small space may have fewer than are wanted.
+static void draw(gm__search *q, int wanted) {
+    enum { TRIES = 50 };
+    gm_rng rng = gm_rng_keyed(q->s->seed, 2, 0, GM_RNG_SEARCH);
+    for (int i = 0; i < wanted * TRIES && q->samples < wanted; i++) {
+        gm_choice c = i == 0 ? gm_choice_min(q->space) : i == 1 ? gm_choice_max(q->space) : gm_choice_random(q->space, &rng);
+        if (is_new(q, &c)) q->sample[q->samples++] = c;
+    }
+}
+
+static bool take(void *context, const gm_choice *choice) {
+    gm__search *q = context;
+    q->sample[q->samples++] = *choice;
+    return q->samples < GM_EXHAUSTIVE_LIMIT;
+}
+
+static gm_status choose(gm__search *q, gm_error *err) {
+    int wanted = q->s->exhaustive ? GM_EXHAUSTIVE_LIMIT : q->s->samples;
+    q->sample = gm_alloc((size_t)wanted, sizeof *q->sample);
+    q->sample_top1 = gm_alloc((size_t)wanted, sizeof *q->sample_top1);
+    if (!q->sample || !q->sample_top1) return gm_fail(err, GM_ERR_MEMORY, "no memory for %d samples", wanted);
+    if (q->s->exhaustive) return gm_space_enumerate(q->space, GM_EXHAUSTIVE_LIMIT, take, q, err);
+    draw(q, wanted);
+    return GM_OK;
+}
+
+static gm_status measure(gm__search *q, gm_error *err) {
+    bool all = q->s->exhaustive;
+    int calibrate = all ? q->s->calibrate_images : q->s->sample_calibrate;
+    gm_progress *progress = NULL;
+    gm_status status = gm_progress_create("measure", (uint64_t)q->samples, &progress, err);
+    for (int i = 0; i < q->samples && !status; i++) {
+        char note[48];
+        status = gm__sampler_accuracy(&q->sampler, &q->sample[i], all, calibrate, &q->sample_top1[i], err);
+        snprintf(note, sizeof note, "top-1 %.1f %%", q->sample_top1[i]);
+        gm_progress_update(progress, (uint64_t)i + 1, note);
+    }
+    gm_progress_destroy(progress);
+    if (!status) status = gm__measured_save(&q->sampler.measured, err);
+    return status;
+}
+
+// The first samples once more, with statistics from as many images as a front gets, on the same validation images.
+static gm_status check_calibration(gm__search *q, gm_error *err) {
+    int count = gm_min(q->s->check, q->samples);
+    q->out->calibration_tau = NAN;
+    if (q->s->exhaustive || count < 3 || q->s->sample_calibrate >= q->s->calibrate_images) return GM_OK;
+    double *full = gm_alloc((size_t)count, sizeof *full);
+    gm_progress *progress = NULL;
+    gm_status status = full ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory");
+    if (!status) status = gm_progress_create("check", (uint64_t)count, &progress, err);
+    for (int i = 0; i < count && !status; i++) {
+        status = gm__sampler_accuracy(&q->sampler, &q->sample[i], false, q->s->calibrate_images, &full[i], err);
+        gm_progress_update(progress, (uint64_t)i + 1, NULL);
+    }
+    gm_progress_destroy(progress);
+    if (!status) {
+        q->out->calibration_tau = gm_kendall_tau(count, full, q->sample_top1);
+        q->out->calibration_checked = count;
+        status = gm__measured_save(&q->sampler.measured, err);
+    }
+    gm_free(full);
+    return status;
+}
+
+gm_status gm__search_sample(gm__search *q, gm_error *err) {
+    gm_status status = choose(q, err);
+    if (!status) status = measure(q, err);
+    if (!status) status = check_calibration(q, err);
+    return status;
+}
