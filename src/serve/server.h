@@ -48,7 +48,7 @@ void gm__ticket_done(gm__ticket *t);                  // every query has its out
 void gm__carry_out(gm_server *s);                     // server.c: the router's actions
 bool gm__server_ready(const gm_server *s);
 void gm__answer_metrics(void *server, gm__exchange *x); // metrics.c
-void gm__answer_status(void *server, gm__exchange *x);  // status.c
+void gm__answer_status(void *server, gm__exchange *x);  // status_feed.c
 void gm__answer_page(void *server, gm__exchange *x);
 int64_t gm__server_now(gm_server *s); // reads the clock, which never goes back
 
