@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// gamut import: a published supernet as a model file.
+#include "cli.h"
+
+#include <gamut/port.h>
+
+static int report(const gm__args *args, const gm_model *m, const gm_import_report *r, const char *out, double seconds) {
+    char params[GM__TEXT_SHORT];
+    if (args->json) {
+        return gm__json_print(json_pack("{s:s, s:s, s:i, s:I, s:i, s:b, s:b, s:o}", "out", out, "family", m->preset, "tensors",
+                                        r->tensors, "params", (json_int_t)r->params, "classes", m->graph->classes,
+                                        "statistics", r->statistics, "transforms", r->transforms, "seconds",
+                                        gm__json_number(seconds)));
+    }
+    printf("%s: %s, %d tensors, %s parameters, %d classes%s\n", out, m->preset, r->tensors,
+           gm__text_count((double)r->params, params), m->graph->classes,
+           r->transforms ? ", kernels with learned transforms" : "");
+    printf(r->statistics ? "the file's running statistics calibrate the largest subnet (max); for others:\n"
+                         : "the file has no running statistics; before anything is run:\n");
+    printf("  gamut calibrate %s --data D --choices C...\n", out);
+    return GM__EXIT_DONE;
+}
+
+static int run(const gm__command *self, int argc, char **argv) {
+    gm__args args;
+    gm_error err = {0};
+    const char *family = NULL, *out = NULL;
+    gm_model *m = NULL;
+    gm_import_report counted;
+    gm_model_settings settings = gm_model_settings_default();
+    const gm__option options[] = {
+        {"family", "F", "what the file is: mbv3-w1.0, mbv3-w1.2, resnet50, proxyless, ... (`gamut space` lists them)",
+         GM__OPTION_TEXT, &family, 0, 0},
+        {"out", "MODEL", "the model file to write", GM__OPTION_TEXT, &out, 0, 0},
+        {"width", "W", "width multiplier (default: the family's)", GM__OPTION_NUMBER, &settings.width, 0.01, 16},
+        {"resolution", "R", "largest input size (default: the family's)", GM__OPTION_INT, &settings.resolution, 8, 4096},
+        {"kernel", "K", "3, 5 or 7: the one kernel size it was trained with (default: elastic)", GM__OPTION_INT,
+         &settings.kernel_fixed, 3, 7},
+        {0},
+    };
+    int status = gm__args_parse(self, options, 1, 1, argc, argv, &args);
+    if (status != GM__EXIT_NONE) return status;
+    if (family == NULL) return gm__usage_error(self, "--family is missing, e.g. --family mbv3-w1.0");
+    if (out == NULL) return gm__usage_error(self, "--out is missing, e.g. --out model.safetensors");
+    if (gm__same_file(args.positional[0], out)) return gm__usage_error(self, "--out is FILE itself: give another file");
+    double start = gm_now();
+    gm_status result = gm_import(args.positional[0], family, &settings, &m, &counted, &err);
+    if (result == GM_OK) result = gm_model_save(m, out, &err);
+    status = result == GM_OK ? report(&args, m, &counted, out, gm_now() - start) : gm__failed(&err);
+    gm_model_destroy(m);
+    return status;
+}
+
+const gm__command gm__cmd_import = {
+    .name = "import",
+    .arguments = "FILE --family F --out MODEL",
+    .summary = "a published supernet (torch file or safetensors) as a model file",
+    .detail = "Reads the state dict in FILE without running anything in it: torch's zip files, its files from before 1.6, and\n"
+              "safetensors. Every parameter of the family must be there and nothing else; classes and learned kernel\n"
+              "transforms are what the file has (docs/export.md).",
+    .example = "  gamut import ofa_mbv3_d234_e346_k357_w1.0 --family mbv3-w1.0 --out ofa.safetensors\n"
+               "  gamut import ofa_supernet_resnet50 --family resnet50 --out resnet50.safetensors --json",
+    .run = run,
+};
