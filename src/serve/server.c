@@ -405,6 +405,7 @@ gm_status gm_server_create(const gm_server_settings *settings, const gm_served_m
     s->now_ns = gm__now_ns();
     s->started_unix = (double)time(NULL);
     status = gm__monitor_init(&s->monitor, model->profile, s->now_ns, err);
+    if (status == GM_OK) status = gm__dashboard_make(s, err);
     if (status == GM_OK) status = open_events(s, err);
     if (status == GM_OK) status = open_router(s, err);
     if (status == GM_OK) status = open_workers(s, err); // before the socket: a worker inherits no more than it must
@@ -428,6 +429,7 @@ void gm_server_destroy(gm_server *s) {
     gm__slab_fini(&s->slab);
     gm__monitor_fini(&s->monitor);
     gm__keys_destroy(s->http.keys);
+    gm_free(s->page);
     int *fds[] = {&s->poll_fd, &s->timer_fd, &s->signal_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (*fds[i] >= 0) close(*fds[i]);
