@@ -277,47 +277,7 @@ static gm_status get_params(gm__reading *r, gm_model *m) {
     return status;
 }
 
-static gm_status get_norms(reading *r, gm_model *m) {
-    const gm_tensor_info *t = gm_tensor_find(r->file, norms_choice);
-    uint64_t n = t && t->rank == 2 ? t->dims[0] : 0;
-    size_t floats = m->graph->norm_floats, knobs = (size_t)m->graph->space.knobs;
-    if ((uint64_t)gm_tensor_count(r->file) != (uint64_t)m->graph->params + (t ? 3 : 0))
-        return gm_fail(r->err, GM_ERR_FORMAT, "%s: %d tensors, preset %s has %d parameters%s", r->path,
-                       gm_tensor_count(r->file), m->preset, m->graph->params, t ? " and 3 norm tables" : "");
-    if (!t) return GM_OK;
-    const uint64_t choices[] = {n, knobs}, statistics[] = {n, floats};
-    const void *choice = NULL, *mean = NULL, *var = NULL;
-    gm_status status = get_tensor(r, norms_choice, GM_U8, 2, choices, &choice);
-    if (!status) status = get_tensor(r, norms_mean, GM_F32, 2, statistics, &mean);
-    if (!status) status = get_tensor(r, norms_var, GM_F32, 2, statistics, &var);
-    if (status) return status;
-    // the tensors are inside the file, so n * floats cannot overflow
-    status = check_values(r, norms_mean, mean, (size_t)n * floats, false);
-    if (!status) status = check_values(r, norms_var, var, (size_t)n * floats, true);
-    gm_choice last = {{0}};
-    for (size_t i = 0; i < n && !status; i++) {
-        gm_choice c = {{0}};
-        memcpy(c.index, (const uint8_t *)choice + i * knobs, knobs);
-        bool valid = i == 0 || memcmp(last.index, c.index, sizeof c.index) < 0; // ascending, so unique
-        for (size_t k = 0; k < knobs; k++) valid = valid && c.index[k] < m->graph->space.knob[k].count;
-        gm_choice canonical = gm_choice_canonical(&m->graph->space, c);
-        if (!valid || memcmp(&canonical, &c, sizeof c) != 0)
-            return gm_fail(r->err, GM_ERR_FORMAT,
-                           "%s: %s: row %zu is out of range, not canonical, or not above the row before it", r->path,
-                           norms_choice, i);
-        last = c;
-        gm_norm_entry *e = NULL;
-        status = gm__model_norms_append(m, &c, &e, r->err);
-        if (status) break;
-        memcpy(e->mean, (const float *)mean + i * floats, floats * sizeof(float));
-        memcpy(e->var, (const float *)var + i * floats, floats * sizeof(float));
-    }
-    return status;
-}
-
 gm_status gm_model_from_tensors(const gm_tensor_file *file, const char *path, gm_model **out, gm_error *err) {
-    reading r = {.path = path, .file = file, .err = err};
-gm_status gm__model_from_tensors(const gm_tensor_file *file, const char *path, gm_model **out, gm_error *err) {
     gm__reading r = {.path = path, .file = file, .err = err};
     const char *preset = NULL;
     gm_model_settings settings;
