@@ -302,8 +302,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     gm__http *h = context;
     gm__exchange *x = *own;
     (void)connection;
-    (void)how;
     if (x == NULL) return;
+    if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK) h->sent(h->context, x);
     if (x->peer != NULL) {
         x->peer->phase = PHASE_IDLE;
         x->peer->limit_ns = h->now_ns + h->idle_ns;

@@ -30,7 +30,7 @@ struct gm__exchange { // one request and its answer
     const gm__route *route;
     char *body;
     size_t bytes, room;
-    int64_t arrived_ns;
+    int64_t arrived_ns, result_ns; // result: when a worker had its answer; 0: none did
     bool waiting, answered, closing; // closing: the connection ends with this answer
     unsigned status;
     gm__text text;
@@ -54,6 +54,7 @@ struct gm__http {
     uint64_t refused;        // requests answered before they reached a handler
     uint64_t cut;            // connections ended for being slow
     bool stopping;           // every answer closes its connection
+    void (*sent)(void *context, const gm__exchange *x); // an answer's last byte has left
 };
 
 gm_status gm__http_start(gm__http *h, int socket, int max_connections, gm_error *err); // takes over the socket

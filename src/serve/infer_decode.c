@@ -3,6 +3,7 @@
 #include "serve/infer_request.h"
 #include "serve/json_scan.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -39,7 +40,7 @@ static gm_status store(const place *p, void *image, size_t k, double value, gm_e
         ((uint8_t *)image)[at] = (uint8_t)value;
         return GM_OK;
     }
-    float v = fabs(value) <= 3.4e38 ? (float)value : NAN;
+    float v = fabs(value) <= (double)FLT_MAX ? (float)value : NAN;
     if (!isfinite(v)) return not_finite(err);
     ((float *)image)[at] = v;
     return GM_OK;

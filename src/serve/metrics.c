@@ -85,7 +85,7 @@ void gm__answer_metrics(void *server, gm__exchange *x) {
     histogram(t, model, "run_seconds", "one batch in a worker", &m->run);
     histogram(t, model, "slack_seconds", "deadline less now of the most urgent image at dispatch", &m->slack);
     histogram(t, model, "receive_seconds", "headers of a request to its place in the queue", &m->receive);
-    histogram(t, model, "respond_seconds", "end of a batch in the worker to its answers, ready to be written", &m->respond);
+    histogram(t, model, "respond_seconds", "end of a batch in the worker to the last byte of its answer", &m->respond);
     sizes(t, model, m);
     subnets(t, model, m);
     gm__http_answer(x, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8");

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-const double gm__time_bucket[GM__TIME_BUCKETS] = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
-                                                  0.03,   0.05,   0.1,    0.2,   0.5,   1,     2,    5};
+const double gm__time_bucket[GM__TIME_BUCKETS] = {25e-6, 50e-6, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01,
+                                                  0.02,  0.03,  0.05,   0.1,    0.2,    0.5,   1,     2,     5};
 const int gm__size_bucket[GM__SIZE_BUCKETS] = {1, 2, 4, 8, 16, 32, 64, 128};
 
 void gm__histogram_add(gm__histogram *h, double seconds) {

@@ -5,7 +5,7 @@
 
 #include <gamut/serve.h>
 
-enum { GM__SECONDS = 300, GM__TIME_BUCKETS = 16, GM__SIZE_BUCKETS = 8, GM__FINE = 160 };
+enum { GM__SECONDS = 300, GM__TIME_BUCKETS = 18, GM__SIZE_BUCKETS = 8, GM__FINE = 160 };
 extern const double gm__time_bucket[GM__TIME_BUCKETS]; // upper edges in seconds; one more bucket for what is beyond
 extern const int gm__size_bucket[GM__SIZE_BUCKETS];
 
@@ -32,7 +32,7 @@ typedef struct gm__monitor {
     uint64_t received, outcome[GM_OUTCOMES], batches, images, requests, refused; // refused: requests that were malformed
     uint64_t request_ok, request_failed;
     double accuracy;                                     // summed over the queries met
-    gm__histogram latency, queue, run, slack, receive, respond; // receive: headers to queue; respond: result to answer
+    gm__histogram latency, queue, run, slack, receive, respond; // receive: headers to queue; respond: result to the answer's last byte
     uint64_t size[GM__SIZE_BUCKETS + 1];
     gm__subnet_count *subnet; // [profile->subnets]
     uint64_t *batch_count;    // [largest + 1]: dispatches of this size

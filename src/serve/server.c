@@ -65,6 +65,7 @@ static void take_answer(gm_server *s, const gm__action *a, int batch) {
         q->batch = batch;
         q->queue_ns = a->started_ns - arrived;
         q->run_ns = box->finished_ns - box->started_ns;
+        q->ticket->exchange->result_ns = box->finished_ns;
     }
     gm__monitor_outcome(&s->monitor, q->outcome, q->subnet, (double)q->waited_ns * 1e-9, (double)q->queue_ns * 1e-9);
     if (--q->ticket->open == 0) gm__ticket_done(q->ticket);
@@ -110,7 +111,6 @@ static void worker_reported(gm_server *s, int i) {
         gm__router_result(s->router, now, i);
     }
     gm__carry_out(s);
-    if (ran) gm__histogram_add(&s->monitor.respond, (double)(gm__now_ns() - w->box->finished_ns) * 1e-9);
 }
 
 static void look_after_workers(gm_server *s) {
@@ -324,12 +324,18 @@ static gm_status open_events(gm_server *s, gm_error *err) {
     return status != GM_OK ? status : watch(s, s->signal_fd, EVENT_SIGNAL, err);
 }
 
+static void answer_left(void *server, const gm__exchange *x) {
+    gm_server *s = server;
+    if (x->result_ns > 0) gm__histogram_add(&s->monitor.respond, (double)(gm__now_ns() - x->result_ns) * 1e-9);
+}
+
 static gm_status open_http(gm_server *s, gm_error *err) {
     const gm_server_settings *t = &s->settings;
     int socket = -1;
     s->http.routes = gm__routes;
     s->http.context = s;
     s->http.model = s->model.name;
+    s->http.sent = answer_left;
     s->http.max_body = t->max_body;
     s->http.max_per_address = t->max_per_address;
     s->http.header_ns = (int64_t)(t->header_seconds * 1e9);
@@ -405,6 +411,7 @@ gm_status gm_server_create(const gm_server_settings *settings, const gm_served_m
     s->now_ns = gm__now_ns();
     s->started_unix = (double)time(NULL);
     status = gm__monitor_init(&s->monitor, model->profile, s->now_ns, err);
+    if (status == GM_OK) status = gm__dashboard_make(s, err);
     if (status == GM_OK) status = open_events(s, err);
     if (status == GM_OK) status = open_router(s, err);
     if (status == GM_OK) status = open_workers(s, err); // before the socket: a worker inherits no more than it must
@@ -428,6 +435,7 @@ void gm_server_destroy(gm_server *s) {
     gm__slab_fini(&s->slab);
     gm__monitor_fini(&s->monitor);
     gm__keys_destroy(s->http.keys);
+    gm_free(s->page);
     int *fds[] = {&s->poll_fd, &s->timer_fd, &s->signal_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (*fds[i] >= 0) close(*fds[i]);

@@ -40,6 +40,8 @@ struct gm_server {
     bool draining, stopped;
     int64_t now_ns, drain_ns; // drain_ns: when a stop no longer waits
     double started_unix;
+    char *page; // of the dashboard
+    size_t page_bytes;
 };
 
 extern const gm__route gm__routes[];
@@ -48,7 +50,8 @@ void gm__ticket_done(gm__ticket *t);                  // every query has its out
 void gm__carry_out(gm_server *s);                     // server.c: the router's actions
 bool gm__server_ready(const gm_server *s);
 void gm__answer_metrics(void *server, gm__exchange *x); // metrics.c
-void gm__answer_status(void *server, gm__exchange *x);  // status.c
+void gm__answer_status(void *server, gm__exchange *x);  // status_feed.c
+gm_status gm__dashboard_make(gm_server *s, gm_error *err); // dashboard.c
 void gm__answer_page(void *server, gm__exchange *x);
 int64_t gm__server_now(gm_server *s); // reads the clock, which never goes back
 
