@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The page of `gamut report` in a browser: every chart is drawn, nothing overflows, nothing is fetched, nothing fails; wide and
-# narrow, light and dark.
+# narrow, light and dark. (14 charts; the table of one stands below it for all to see.)
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/browser.bash"
 
@@ -58,7 +58,7 @@ with_check "$work/none.js" <"$work/run/report.html" >"$work/checked.html"
 for scheme in light dark; do
     look checked.html $scheme
     every "width=1280\|width=390"
-    every "canvases=14|blank=0|wide=0|over=0|unnamed=0|light=$([ $scheme = light ] && echo true || echo false)|fetched=0|tables=14"
+    every "canvases=14|blank=0|wide=0|over=0|unnamed=0|light=$([ $scheme = light ] && echo true || echo false)|fetched=0|tables=13"
     every "sections=runs,training,front,replay,policies,checkpoints|problems=\$"
 done
 
