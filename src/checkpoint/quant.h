@@ -158,6 +158,7 @@ typedef struct gm__quant_quality {
 typedef struct gm__quant_trial { // one evaluation
     gm__quant_config config;
     double bits;   // a weight, entropy of the ids (given the previous ones) with codebooks and protected values
+    double figure[GM__QUANT_METRICS];
     double drop;   // worst relative rise of a figure; may be negative
     bool feasible; // drop <= max_drop
 } gm__quant_trial;
@@ -179,7 +180,7 @@ typedef struct gm__quant_search_result {
     gm__quant_trial trial[512]; // in order
     int trials;
     bool guided;             // the neighbourhood had none, or there was no last configuration
-    double base[GM__QUANT_METRICS], chosen_figure[GM__QUANT_METRICS];
+    double base[GM__QUANT_METRICS]; // figures of the weights as they are
 } gm__quant_search_result;
 // s->config is ignored; everything else of s is used for the trials, so that what is measured is what encode writes.
 // last: the previous checkpoint's configuration or NULL. Needs memory for one more copy of the weights.
@@ -189,12 +190,14 @@ gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm
                            gm__quant_search_result *out, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
-// The optimizer's state (momentum, first and second moments): floats rounded to `mantissa` bits of mantissa, values more
-// than `octaves` powers of two below the tensor's largest become 0; coded without a previous checkpoint, for moments
+// The optimizer's state (momentum, first and second moments): floats rounded to `mantissa` bits of mantissa; values more than
+// `octaves` powers of two below the tensor's largest become 0, or the smallest that is kept (second moments: an update divides
+// by their root); coded without a previous checkpoint, for moments
 // forget within a few steps. Relative error of what is kept: at most 2^-(mantissa+1).
 typedef struct gm__moment_settings {
     int mantissa; // 0 to 7, default 2
     int octaves;  // 1 to 28, default 16
+    bool clamp;   // too small becomes the smallest instead of 0; default false; set it for second moments
     bool parallel;
 } gm__moment_settings;
 gm__moment_settings gm__moment_settings_default(void);
