@@ -344,7 +344,7 @@ static gm_status decode_tensors(decoding *x, gm_error *err) {
                                         x->buffer, err);
             if (status != GM_OK) return status;
         }
-        if (i == d->quant || i == d->moments) {
+        if (i > 0 && (i == d->quant || i == d->moments)) {
             gm_status status = decode_blob(x, section, at, i == d->quant ? 0 : 1, err);
             if (status != GM_OK) return status;
         }
