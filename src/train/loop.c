@@ -173,7 +173,6 @@ static gm_status one_step(gm__run *r, session *now, const gm_train_observer *obs
     if (r->hooks && r->hooks->planned) r->hooks->planned(r->hooks->self, r->marks.step, &plan);
     const gm_batch *batch = gm_loader_next(now->loader);
     if (!batch) return gm_fail(err, GM_ERR_MEMORY, "the loader gave no batch");
-    if ((status = gm__train_step_run(r, batch, &plan, &result, err)) != GM_OK) return status;
     if ((status = gm__train_step(r, batch, &plan, &result, err)) != GM_OK) return status;
     if (r->hooks && r->hooks->gradients)
         r->hooks->gradients(r->hooks->self, r->marks.step, r->grads, r->model->graph->floats);

@@ -111,7 +111,6 @@ typedef struct gm__step_result {
     double loss, accuracy; // of slot 0
     bool finite;           // all losses
 } gm__step_result;
-gm_status gm__train_step_run(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm__step_result *out, gm_error *err);
 gm_status gm__train_step(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm__step_result *out, gm_error *err);
 gm_status gm__teacher_take(gm__run *r, const float *weights, gm_error *err);
 
