@@ -53,7 +53,11 @@ static gm_status keep_statistics(gm_model *searched, const gm_search_result *r, 
         if (status != GM_OK || from == NULL) continue;
         memcpy(to->mean, from->mean, m->graph->norm_floats * sizeof *to->mean);
         memcpy(to->var, from->var, m->graph->norm_floats * sizeof *to->var);
+        to->ranged = from->ranged;
     }
+    // Ranges are those of all candidates: a bit wider than the front alone would need.
+    for (int i = 0; status == GM_OK && i < m->graph->nodes; i++)
+        m->range[i] = fmaxf(m->range[i], searched->range[i]);
     if (status == GM_OK) status = gm_model_save(m, path, err);
     gm_model_destroy(m);
     return status;
