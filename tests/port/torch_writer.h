@@ -78,10 +78,11 @@ static void put_tuple(bytes *b, int rank, const int64_t *v) {
 
 static void put_tensor(bytes *b, const torch_tensor *t, bool legacy) {
     char text[64];
-    int64_t rows[8], step = 1;
+    int64_t rows[8];
+    uint64_t step = 1; // hostile sizes overflow
     for (int d = t->rank - 1; d >= 0; d--) {
-        rows[d] = step;
-        step *= t->dims[d];
+        rows[d] = (int64_t)step;
+        step *= (uint64_t)t->dims[d];
     }
     put_global(b, "torch._utils\n_rebuild_tensor_v2\n");
     put_op(b, '(');
