@@ -25,6 +25,7 @@ typedef struct source {
     gm_error *err;
     gm_torch_file *torch;
     gm_tensor_file *safe;
+    uint8_t *data; // the file's bytes, which safe looks into
     named *tensor; // by name; counters of batches left out
     int tensors;
 } source;
@@ -69,14 +70,18 @@ static gm_status list_tensors(source *s) {
 
 static gm_status open_source(source *s) {
     static const size_t most = (size_t)16 << 30;
-    uint8_t *data = NULL;
     size_t bytes = 0;
-    gm_status status = gm_file_read(s->path, most, &data, &bytes, s->err);
+    gm_status status = gm_file_read(s->path, most, &s->data, &bytes, s->err);
+    if (status) return status;
     // safetensors starts with the length of its header (below 2^27) and '{'
-    bool safe = bytes > 8 && data[8] == '{' && data[4] == 0 && data[5] == 0 && data[6] == 0 && data[7] == 0;
-    if (!status && !safe) status = gm_torch_file_parse(data, bytes, s->path, &s->torch, s->err);
-    gm_free(data);
-    if (!status && safe) status = gm_tensor_file_read(s->path, &s->safe, s->err);
+    const uint8_t *d = s->data;
+    if (bytes > 8 && d[8] == '{' && d[4] == 0 && d[5] == 0 && d[6] == 0 && d[7] == 0) {
+        status = gm_tensor_file_parse(d, bytes, s->path, &s->safe, s->err);
+    } else {
+        status = gm_torch_file_parse(d, bytes, s->path, &s->torch, s->err);
+        gm_free(s->data);
+        s->data = NULL;
+    }
     return status ? status : list_tensors(s);
 }
 
@@ -316,6 +321,7 @@ gm_status gm_import(const char *path, const char *preset, const gm_import_settin
     gm_free(s.tensor);
     gm_torch_file_destroy(s.torch);
     gm_tensor_file_destroy(s.safe);
+    gm_free(s.data);
     if (status) gm_model_destroy(m);
     else *out = m;
     if (report) *report = counted;

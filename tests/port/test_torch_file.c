@@ -67,8 +67,9 @@ static void both_containers_give_the_tensors(void **state) {
     (void)state;
     torch_tensor t[8];
     int n = sample(t);
-    for (int kind = 0; kind < 4; kind++) {
-        bytes b = kind & 1 ? torch_zip(t, n, kind & 2) : torch_legacy(t, n, kind & 2);
+    for (int kind = 0; kind < 5; kind++) {
+        bytes b = kind == 4 ? torch_zip_as(t, n, true, true)
+                  : kind & 1 ? torch_zip(t, n, kind & 2) : torch_legacy(t, n, kind & 2);
         gm_torch_file *f = NULL;
         gm_error err = {0};
         if (gm_torch_file_parse(b.data, b.used, "sample", &f, &err) != GM_OK) fail_msg("%s", err.text);
@@ -82,8 +83,8 @@ static void every_cut_and_failed_allocation_is_an_error(void **state) {
     (void)state;
     torch_tensor t[8];
     int n = sample(t);
-    for (int zip = 0; zip < 2; zip++) {
-        bytes b = zip ? torch_zip(t, n, true) : torch_legacy(t, n, true);
+    for (int zip = 0; zip < 3; zip++) {
+        bytes b = zip ? torch_zip_as(t, n, true, zip == 2) : torch_legacy(t, n, true);
         size_t live = gm_alloc_live();
         gm_error err = {0};
         gm_torch_file *f = NULL;

@@ -24,7 +24,7 @@ static void put(bytes *b, const void *data, size_t count) {
     b->used += count;
 }
 static void put_little(bytes *b, uint64_t v, int count) {
-    for (int i = 0; i < count; i++) put(b, (uint8_t[]){(uint8_t)(v >> (8 * i))}, 1);
+    for (int i = 0; i < count; i++) put(b, (uint8_t[]){i < 8 ? (uint8_t)(v >> (8 * i)) : 0}, 1);
 }
 static void put_op(bytes *b, int op) { put_little(b, (uint64_t)op, 1); }
 static void put_string(bytes *b, const char *text) {
@@ -168,6 +168,7 @@ static inline bytes torch_legacy(const torch_tensor *t, int count, bool wrapped)
 typedef struct zip_writer {
     bytes file, directory;
     int entries;
+    bool wide; // sizes and places in 64-bit fields, as beyond 4 GiB
 } zip_writer;
 
 static void zip_add(zip_writer *z, const char *name, const void *data, size_t count) {
@@ -191,32 +192,49 @@ static void zip_add(zip_writer *z, const char *name, const void *data, size_t co
     put_little(&z->directory, 0x02014b50, 4);
     for (int i = 0; i < 6; i++) put_little(&z->directory, 0, 2);
     put_little(&z->directory, crc, 4);
-    put_little(&z->directory, count, 4);
-    put_little(&z->directory, count, 4);
+    put_little(&z->directory, z->wide ? UINT32_MAX : count, 4);
+    put_little(&z->directory, z->wide ? UINT32_MAX : count, 4);
     put_little(&z->directory, length, 2);
-    for (int i = 0; i < 4; i++) put_little(&z->directory, 0, 2);
+    put_little(&z->directory, z->wide ? 28 : 0, 2);
+    for (int i = 0; i < 3; i++) put_little(&z->directory, 0, 2);
     put_little(&z->directory, 0, 4);
-    put_little(&z->directory, at, 4);
+    put_little(&z->directory, z->wide ? UINT32_MAX : at, 4);
     put(&z->directory, name, length);
+    if (z->wide) put_little(&z->directory, 1, 2), put_little(&z->directory, 24, 2);
+    for (int i = 0; z->wide && i < 3; i++) put_little(&z->directory, i < 2 ? count : at, 8);
     z->entries++;
 }
 
 static bytes zip_finish(zip_writer *z) {
     size_t at = z->file.used;
     put(&z->file, z->directory.data, z->directory.used);
+    if (z->wide) {
+        size_t record = z->file.used;
+        put_little(&z->file, 0x06064b50, 4);
+        put_little(&z->file, 44, 8);
+        put_little(&z->file, 0, 12);
+        put_little(&z->file, (uint64_t)z->entries, 8);
+        put_little(&z->file, (uint64_t)z->entries, 8);
+        put_little(&z->file, z->directory.used, 8);
+        put_little(&z->file, at, 8);
+        put_little(&z->file, 0x07064b50, 4);
+        put_little(&z->file, 0, 4);
+        put_little(&z->file, record, 8);
+        put_little(&z->file, 1, 4);
+    }
     put_little(&z->file, 0x06054b50, 4);
     put_little(&z->file, 0, 4);
-    put_little(&z->file, (uint64_t)z->entries, 2);
-    put_little(&z->file, (uint64_t)z->entries, 2);
-    put_little(&z->file, z->directory.used, 4);
-    put_little(&z->file, at, 4);
+    put_little(&z->file, z->wide ? UINT16_MAX : (uint64_t)z->entries, 2);
+    put_little(&z->file, z->wide ? UINT16_MAX : (uint64_t)z->entries, 2);
+    put_little(&z->file, z->wide ? UINT32_MAX : z->directory.used, 4);
+    put_little(&z->file, z->wide ? UINT32_MAX : at, 4);
     put_little(&z->file, 0, 2);
     free(z->directory.data);
     return z->file;
 }
 
-static inline bytes torch_zip(const torch_tensor *t, int count, bool wrapped) {
-    zip_writer z = {0};
+static inline bytes torch_zip_as(const torch_tensor *t, int count, bool wrapped, bool wide) {
+    zip_writer z = {.wide = wide};
     bytes object = {0};
     char text[48];
     put_object(&object, t, count, false, wrapped);
@@ -231,5 +249,7 @@ static inline bytes torch_zip(const torch_tensor *t, int count, bool wrapped) {
     free(object.data);
     return zip_finish(&z);
 }
+
+static inline bytes torch_zip(const torch_tensor *t, int count, bool wrapped) { return torch_zip_as(t, count, wrapped, false); }
 
 #endif
