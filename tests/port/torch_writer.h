@@ -26,17 +26,23 @@ static void put(bytes *b, const void *data, size_t count) {
 static void put_little(bytes *b, uint64_t v, int count) {
     for (int i = 0; i < count; i++) put(b, (uint8_t[]){i < 8 ? (uint8_t)(v >> (8 * i)) : 0}, 1);
 }
-static void put_op(bytes *b, int op) { put_little(b, (uint64_t)op, 1); }
+static void put_op(bytes *b, int op) {
+    put_little(b, (uint64_t)op, 1);
+}
 static void put_string(bytes *b, const char *text) {
     put_op(b, 'X');
     put_little(b, strlen(text), 4);
     put(b, text, strlen(text));
 }
 static void put_int(bytes *b, int64_t v) {
-    if (v >= 0 && v < 256) put_op(b, 'K'), put_little(b, (uint64_t)v, 1);
-    else if (v >= 0 && v < 65536) put_op(b, 'M'), put_little(b, (uint64_t)v, 2);
-    else if (v >= INT32_MIN && v <= INT32_MAX) put_op(b, 'J'), put_little(b, (uint64_t)v, 4);
-    else put_op(b, 0x8a), put_op(b, 8), put_little(b, (uint64_t)v, 8);
+    if (v >= 0 && v < 256)
+        put_op(b, 'K'), put_little(b, (uint64_t)v, 1);
+    else if (v >= 0 && v < 65536)
+        put_op(b, 'M'), put_little(b, (uint64_t)v, 2);
+    else if (v >= INT32_MIN && v <= INT32_MAX)
+        put_op(b, 'J'), put_little(b, (uint64_t)v, 4);
+    else
+        put_op(b, 0x8a), put_op(b, 8), put_little(b, (uint64_t)v, 8);
 }
 static void put_global(bytes *b, const char *text) { // "module\nname\n"
     put_op(b, 'c');
@@ -48,17 +54,18 @@ typedef struct torch_tensor {
     const char *type; // "Float", "Long", ...
     int rank;
     int64_t dims[8], strides[8];
-    bool strided;       // use strides; else rows
+    bool strided; // use strides; else rows
     int64_t offset;
-    int storage;        // number of the storage, also its key
-    int64_t elements;   // of the storage
-    size_t size;        // bytes of one element
-    const void *data;   // of the storage
+    int storage;      // number of the storage, also its key
+    int64_t elements; // of the storage
+    size_t size;      // bytes of one element
+    const void *data; // of the storage
 } torch_tensor;
 
 // A tensor of f32 rows in a storage of its own.
 static torch_tensor torch_rows(const char *name, int storage, int rank, const uint64_t *dims, const float *data) {
-    torch_tensor t = {.name = name, .type = "Float", .rank = rank, .storage = storage, .elements = 1, .size = 4, .data = data};
+    torch_tensor t = {
+        .name = name, .type = "Float", .rank = rank, .storage = storage, .elements = 1, .size = 4, .data = data};
     for (int d = 0; d < rank; d++) {
         t.dims[d] = (int64_t)dims[d];
         t.elements *= (int64_t)dims[d];
@@ -138,8 +145,8 @@ static bool first_use(const torch_tensor *t, int i) {
 }
 
 static inline bytes torch_legacy(const torch_tensor *t, int count, bool wrapped) {
-    static const uint8_t head[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a,
-                                   0xa8, 0x50, 0x19, '.',  0x80, 2,    'M',  0xe9, 3,    '.'};
+    static const uint8_t head[] = {0x80, 2,    0x8a, 10,  0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a,
+                                   0xa8, 0x50, 0x19, '.', 0x80, 2,    'M',  0xe9, 3,    '.'};
     bytes b = {0};
     char text[16];
     put(&b, head, sizeof head);
@@ -250,6 +257,8 @@ static inline bytes torch_zip_as(const torch_tensor *t, int count, bool wrapped,
     return zip_finish(&z);
 }
 
-static inline bytes torch_zip(const torch_tensor *t, int count, bool wrapped) { return torch_zip_as(t, count, wrapped, false); }
+static inline bytes torch_zip(const torch_tensor *t, int count, bool wrapped) {
+    return torch_zip_as(t, count, wrapped, false);
+}
 
 #endif
