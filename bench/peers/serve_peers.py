@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same model behind servers of others and behind ours, under the same trace: goodput under a deadline.
 
-    pip install litserve==0.2.19 mlserver==1.7.1 onnxruntime==1.32.0
+    pip install litserve==0.2.19 mlserver==1.7.1 "uvloop<0.22" onnxruntime==1.32.0
     python3 bench/peers/serve_peers.py --peer all --gamut build/release/gamut --model M.safetensors --profile P.json \
         --trace bursty:200,800,4 --load 0.7 --slo-ms 36 --duration 30 --data fashion-mnist
 
@@ -139,7 +139,7 @@ def mlserver(a, environment, folder):
     json.dump({"http_port": a.port, "grpc_port": a.port + 1, "metrics_port": a.port + 2, "host": "127.0.0.1", "parallel_workers": a.workers,
                "debug": False}, open(os.path.join(folder, "settings.json"), "w"))
     environment["PYTHONPATH"] = folder
-    return Server([sys.executable, "-m", "mlserver", "start", folder], f"http://127.0.0.1:{a.port}/v2/models/m/ready", folder, environment)
+    return Server([os.path.join(os.path.dirname(sys.executable), "mlserver"), "start", folder], f"http://127.0.0.1:{a.port}/v2/models/m/ready", folder, environment)
 
 
 PEERS = {"litserve": litserve, "mlserver": mlserver}
