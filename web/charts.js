@@ -80,7 +80,7 @@ window.gamut = (() => {
         : value.v instanceof Node ? value.v : String(value.v));
     };
     return el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption || 'table' },
-      el('table', {}, caption ? el('caption', {}, caption) : null,
+      el('table', {},
         el('thead', {}, el('tr', {}, head.map((h, i) => el('th', { scope: 'col', class: numeric[i] ? 'n' : undefined }, h.replace('#', ''))))),
         el('tbody', {}, rows.map(row => el('tr', {}, row.map(cell))))));
   }
@@ -115,7 +115,7 @@ window.gamut = (() => {
       backgroundColor: s.area ? fade(c, s.stack ? 0.82 : 0.22) : s.soft ? fade(c, s.soft) : c, fill: s.area ? (s.stack ? 'stack' : 'origin') : false, stack: s.stack,
       borderDash: s.dash ? dashes[s.dash % dashes.length] : [], pointStyle: s.shape ? shapes[s.shape % shapes.length] : 'circle',
       borderWidth: s.width === undefined ? 2 : s.width, pointRadius: s.radius || 0, pointHoverRadius: Math.max(4, (s.radius || 0) + 1), pointHitRadius: 6,
-      showLine: s.line !== false, tension: 0, stepped: s.stepped || false, spanGaps: true, order: s.order || 0, names: s.names };
+      showLine: s.line !== false, tension: 0, stepped: s.stepped || false, spanGaps: true, clip: s.area ? 0 : 9, order: s.order || 0, names: s.names };
     if (s.soft) d.pointBackgroundColor = fade(c, s.soft);
     if (s.soft) d.pointBorderColor = fade(c, Math.min(1, s.soft + 0.15));
     if (s.ring) Object.assign(d, { pointBackgroundColor: 'transparent', pointBorderWidth: 2.5 });

@@ -10,7 +10,9 @@
   const servings = data.runs.filter(r => r.kind === 'serving' || r.kind === 'fates');
   for (const run of servings) // fates without a result: what they add up to
     if (!run.policies && run.totals) run.policies = run.totals.map(t => ({ ...t, attainment: t.sent ? t.met / t.sent : NaN, goodput_accuracy: is(t.accuracy_served) ? t.accuracy_served * t.met / t.sent : undefined }));
-  const replays = servings.filter(r => r.series);
+  const chooses = policy => !/^(fixed:|oracle)/.test(policy || '');
+  const weight = r => { const p = (r.policies || [{}])[0].policy; return p === 'gamut' ? 0 : chooses(p) ? 1 : 2; };
+  const replays = servings.filter(r => r.series).sort((a, b) => weight(a) - weight(b)); // ours first, fixed models last
   const when = seconds => new Date(seconds * 1000).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
   const uniq = list => [...new Set(list)];
   const last = list => list[list.length - 1];
@@ -35,7 +37,7 @@
     main.append(node);
     return node;
   }
-  const heading = (node, run, many) => { if (many) node.append(el('h3', { class: 'run-name' }, run.name, ' ', el('small', {}, when(run.made_at)))); };
+  const heading = (node, run, many, title) => { if (many) node.append(el('h3', { class: 'run-name' }, title || run.name, ' ', el('small', {}, title ? `${run.name}, ${when(run.made_at)}` : when(run.made_at)))); };
   const grid = node => { const g = el('div', { class: 'charts' }); node.append(g); return g; };
   const points = (list, x, y) => list.filter(r => is(r[x]) && is(r[y])).map(r => ({ x: r[x], y: r[y] }));
 
@@ -51,6 +53,8 @@
       const p99 = live.policies && live.policies[0].p99_ms, slo = live.policies && live.policies[0].slo_ms;
       if (is(p99)) add(sig(p99), 'ms', 'latency, 99th percentile', is(slo) ? `deadline ${sig(slo)} ms` : '');
     }
+    const compared = groups().map(g => ({ g, a: against(g.by) })).find(x => x.a && is(x.a.gain));
+    if (compared) add(signed(compared.a.gain), ' points', 'against the best fixed model', `accuracy of all requests, policy ${policyName(compared.a.ours.policy)}, ${compared.g.live ? 'over HTTP' : 'simulated'}`, compared.a.gain > 0 ? 'good' : '');
     const best = trainings[0] && finals(trainings[0]);
     if (best && best.length) {
       const top = best.reduce((a, b) => b.top1 > a.top1 ? b : a), low = best.reduce((a, b) => b.top1 < a.top1 ? b : a);
@@ -139,7 +143,7 @@
       const make = () => {
         const sorted = best.filter(s => is(s[key])).sort((a, b) => a[key] - b[key]), used = sorted.filter(s => share(s) > 0);
         return { x: { title: xTitle(), format: v => key === 'macs' ? short(v) : num(v, v < 1 ? 2 : 1) }, series: [
-          { label: 'served in the replay', points: points(used, key, 'top1'), colour: 'mark', line: false, radius: 9, ring: true, order: 0, names: used.map(s => `${num(100 * share(s), 0)} %`) },
+          { label: 'served in the replay', points: points(used, key, 'top1'), colour: 'mark', line: false, radius: 9, ring: true, order: 0, names: used.map(s => share(s) < 0.005 ? '< 1 %' : `${num(100 * share(s), 0)} %`) },
           { label: 'front', points: points(sorted, key, 'top1'), colour: 'accent', radius: 4.5, order: 1 },
           { label: 'evaluated', points: points(cloud, key, 'top1'), colour: 'queue', line: false, radius: 2.6, soft: 0.5, order: 2 }].filter(s => s.points.length) };
       };
@@ -177,8 +181,8 @@
     if (!replays.length) return;
     const node = section('replay', 'Serving under load', 'One model in memory. Before each batch the policy picks the subnet that still makes the deadlines of the queue.');
     replays.forEach((run, at) => {
-      heading(node, run, replays.length > 1);
       const p = (run.policies || [{}])[0];
+      heading(node, run, replays.length > 1, p.policy && `Policy ${policyName(p.policy)}`);
       gamut.timeline(grid(node), { ...run.series, subnets: run.subnets || [], slo_ms: p.slo_ms, group: `replay${at}`, name: subnetName, xTitle: 'seconds since the start' });
     });
   }
@@ -205,6 +209,23 @@
     }
     return out;
   }
+  // The paper's two questions: how much more accurate at as many deadlines, how many more deadlines at the same accuracy.
+  function against(rows) {
+    const choosing = rows.filter(r => chooses(r.policy) && is(r.accuracy_served)), fixed = rows.filter(r => /^fixed:/.test(r.policy) && is(r.accuracy_served));
+    const ours = choosing.find(r => r.policy === 'gamut') || choosing.sort((a, b) => b.goodput_accuracy - a.goodput_accuracy)[0];
+    if (!ours || !fixed.length) return null;
+    const punctual = fixed.filter(r => r.attainment >= ours.attainment - 0.0005).map(r => r.accuracy_served), accurate = fixed.filter(r => r.accuracy_served >= ours.accuracy_served).map(r => r.attainment);
+    const whole = Math.max(...fixed.map(r => r.goodput_accuracy));
+    return { ours, points: punctual.length ? ours.accuracy_served - Math.max(...punctual) : NaN, times: accurate.length ? ours.attainment / Math.max(...accurate) : NaN, gain: ours.goodput_accuracy - whole };
+  }
+  const signed = v => `${v < 0 ? '−' : '+'}${num(Math.abs(v), 2)}`;
+  function verdict(rows) {
+    const a = against(rows);
+    if (!a) return null;
+    const parts = [is(a.points) && `${signed(a.points)} points of accuracy against the best fixed model that meets as many deadlines`, is(a.times) && isFinite(a.times) && `${sig(a.times)} times the deadlines of the best fixed model that is as accurate`,
+      !is(a.points) && is(a.gain) && `${signed(a.gain)} points in “accuracy of all” against the best fixed model`].filter(Boolean);
+    return parts.length ? el('p', { class: 'verdict' }, `${policyName(a.ours.policy)}: ${parts.join('; ')}.`) : null;
+  }
   function policies() {
     const list = groups();
     if (!list.length) return;
@@ -216,10 +237,10 @@
       const cell = (r, m, show, low) => ({ v: is(r[m]) ? show(r[m]) + (r.spread[m] > 0 && r.runs > 1 && !low ? ` ± ${num((m === 'attainment' ? 100 : 1) * r.spread[m], 2)}` : '') : '–', class: judged.includes(m) && is(r[m]) && r.policy !== 'oracle' && r[m] === best(m) ? 'best' : undefined });
       const columns = [['attainment', 'Deadlines met', percent], ['accuracy_served', 'Accuracy served', top1], ['accuracy_measured', 'Measured', top1], ['goodput_accuracy', 'Accuracy of all', top1], ['p99_ms', 'p99', v => `${sig(v)} ms`, true]].filter(c => has(c[0]));
       const f = g.first, text = [g.live ? 'Over HTTP' : 'Simulated', f.trace, is(f.load) ? `load ${num(f.load, 2)}` : is(f.rate) && `${num(f.rate)} requests/s`, is(f.slo_ms) && `deadline ${sig(f.slo_ms)} ms`, is(f.workers) && plural(f.workers, 'worker'), rows[0].runs > 1 && `${rows[0].runs} seeds`].filter(Boolean).join(', ');
-      const full = el('div', {}, table(['Policy', ...columns.map(c => `#${c[1]}`)], rows.map(r => [{ v: policyName(r.policy), class: 'name' }, ...columns.map(([m, , show, low]) => cell(r, m, show, low))]), text));
+      const full = el('div', {}, verdict(rows), el('p', { class: 'load' }, text), table(['Policy', ...columns.map(c => `#${c[1]}`)], rows.map(r => [{ v: policyName(r.policy), class: 'name' }, ...columns.map(([m, , show, low]) => cell(r, m, show, low))]), text));
       const g2 = grid(node);
       if (at < 4 && has('accuracy_served')) {
-        const low = Math.min(...rows.map(r => r.attainment)), ours = rows.filter(r => !/^(fixed:|oracle)/.test(r.policy)), fixed = rows.filter(r => /^fixed:/.test(r.policy)), oracle = rows.filter(r => r.policy === 'oracle');
+        const low = Math.min(...rows.map(r => r.attainment)), ours = rows.filter(r => chooses(r.policy)), fixed = rows.filter(r => /^fixed:/.test(r.policy)), oracle = rows.filter(r => r.policy === 'oracle');
         const s = (label, list2, colour, shape, more) => ({ label, colour, shape, line: false, radius: 6, points: list2.filter(r => is(r.accuracy_served)).map(r => ({ x: 100 * r.attainment, y: r.accuracy_served })), names: list2.filter(r => is(r.accuracy_served)).map(r => policyName(r.policy)), ...more });
         chart(g2, { title: 'Deadlines against accuracy', size: 'full', labels: true, note: `Up and to the right is better. ${text}.`, x: { title: 'deadlines met (%)', max: 100.5, min: Math.max(0, Math.floor(100 * low - 2)), format: v => v <= 100 ? v : '' }, y: { title: 'accuracy of answers in time (%)' }, hover: { mode: 'nearest', intersect: true },
           tooltip: { label: i => ` ${i.dataset.names[i.dataIndex]}: ${num(i.parsed.x, 2)} % met, ${num(i.parsed.y, 2)} %` },

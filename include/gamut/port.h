@@ -63,16 +63,33 @@ GM_API gm_status gm_export_safetensors(const gm_subnet *s, const gm_export_setti
                                        gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
-// Import of a whole supernet: every parameter must be in the file, and nothing else. Names are those of the published
-// files, their elastic or plain spelling. Classes and input channels (unless set) are the file's; learned kernel transforms are
-// on where the file has them. settings NULL: the preset's.
+// Import: the file's tensors are those of the supernet, or of one of its subnets (choice), under the names of the published
+// files in their elastic or plain spelling; all of them, and nothing else. Classes and input channels (unless set) are the
+// file's; learned kernel transforms are on where the file has them.
+typedef struct gm_import_settings {
+    gm_model_settings model;
+    const char *choice; // NULL: the whole supernet; else the only subnet that will give sense
+    double norm_eps;    // the file's norms add this to variances; 0: 1e-5. The statistics make up for the difference
+} gm_import_settings;
+GM_API gm_import_settings gm_import_settings_default(void);
 typedef struct gm_import_report {
     int tensors;       // taken over
-    size_t params;     // elements of the supernet
-    bool statistics;   // running statistics were there: the largest subnet is calibrated
+    size_t params;     // elements of the supernet, or of the subnet
+    bool statistics;   // running statistics were there: the largest subnet, or the one imported, is calibrated
     bool transforms;   // the file has kernel matrices
 } gm_import_report;
-GM_API gm_status gm_import(const char *path, const char *preset, const gm_model_settings *settings, gm_model **out,
+// settings, report: may be NULL.
+GM_API gm_status gm_import(const char *path, const char *preset, const gm_import_settings *settings, gm_model **out,
                            gm_import_report *report, gm_error *err);
+
+// What a folder with net.config and run.config of a specialised Once-for-all subnet says (MobileNetV3, Proxyless). Its weights
+// are imported with these as settings.
+typedef struct gm_net_config {
+    char preset[32];
+    gm_model_settings model; // one resolution, the width and classes
+    char choice[1024];
+    double norm_eps;
+} gm_net_config;
+GM_API gm_status gm_net_config_read(const char *folder, gm_net_config *out, gm_error *err);
 
 #endif

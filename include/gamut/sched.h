@@ -95,16 +95,19 @@ GM_API void gm_queue_expire_at(gm_queue *q, int ticket, int64_t expiry_ns);
 
 // ---------------------------------------------------------------------------------------------
 // What is known of the arrivals so far.
-enum { GM_ARRIVAL_SCALES = 3 };
+enum { GM_ARRIVAL_SCALES = 3, GM_ARRIVAL_BINS = 48, GM_ARRIVAL_QUANTILES = 6, GM_ARRIVAL_LATEST = 64 };
 typedef struct gm_arrivals { // estimator, embedded in its user; one gm_arrivals_add an arrival
     int64_t unit_ns, first_ns, last_ns, window_ns;
     uint64_t count, in_window;
-    double decayed[GM_ARRIVAL_SCALES], slo_ns, mean, square, weight;
+    double decayed[GM_ARRIVAL_SCALES], slo_ns;
+    int64_t latest_ns[GM_ARRIVAL_LATEST]; // ring
+    double bin[GM_ARRIVAL_BINS], bins; // decayed counts of windows by how many arrived in them; their sum
 } gm_arrivals;
 typedef struct gm_arrival_stats {
-    double rate[GM_ARRIVAL_SCALES]; // arrivals a nanosecond, over about 4, 32 and 256 units
-    double dispersion;              // variance over mean of the count in a window of 2 units; 1 for Poisson
-    double slo_ns;                  // recent mean of deadline less arrival; 0 when unknown
+    double rate[GM_ARRIVAL_SCALES];         // arrivals a nanosecond, over about 1, 8 and 64 units
+    double quantile[GM_ARRIVAL_QUANTILES];  // of the rate in windows of one unit: 10, 30, 50, 70, 90, 98 percent
+    double latest;                          // over the last GM_ARRIVAL_LATEST arrivals: the first to see a burst
+    double slo_ns;                          // recent mean of deadline less arrival; 0 when unknown
     uint64_t count;
 } gm_arrival_stats;
 GM_API void gm_arrivals_init(gm_arrivals *a, int64_t unit_ns); // unit: a typical long run, e.g. of the largest subnet and batch
@@ -132,6 +135,7 @@ typedef struct gm_decision {
 typedef struct gm_policy_settings {
     bool serve_late;     // an unsavable head is run with the fastest subnet and the largest batch instead of dropped
     int buckets;         // slackfit: 0 = chosen at creation, by trying them on made-up load
+    int workers;         // that it is tried with; 0 = 1
 } gm_policy_settings;
 typedef struct gm_policy gm_policy;
 GM_API gm_policy_settings gm_policy_settings_default(void);

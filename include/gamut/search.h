@@ -66,7 +66,7 @@ GM_API gm_status gm_predictor_run(gm_predictor *p, const gm_choice *choice, int 
 
 typedef struct gm_predictor_settings {
     int epochs, batch;       // default 150, 64
-    float lr, weight_decay;  // Adam; default 1e-3, 1e-4
+    float lr, weight_decay;  // Adam, on targets scaled to a deviation of 1; default 1e-3, 1e-2
     double held_out;         // fraction that judges, not trained on; default 0.2
     uint64_t seed;           // of the split and the order
 } gm_predictor_settings;
@@ -159,6 +159,7 @@ typedef struct gm_search_settings {
     int sample_calibrate;   // training images behind their statistics; default 256
     int calibrate_images;   // behind those of the front; default 2000
     int batch;              // of calibration and evaluation; default 200
+    int predictor_epochs;   // default 150
     int levels, iterations; // constraints along the front, and generations of the evolution at each; default 16, 40
     int candidates;         // subnets measured at the end; default 40
     int check;              // samples calibrated in full too, to judge the small calibration; default 24
@@ -201,5 +202,17 @@ typedef struct gm_search_result {
 GM_API gm_status gm_search(gm_model *m, const gm_dataset *d, const int32_t *train, int train_count, const int32_t *val,
                            int val_count, const gm_search_settings *s, gm_search_result *out, gm_error *err);
 GM_API void gm_search_result_fini(gm_search_result *r);
+// The result as a file (docs/search.md), whole or not at all; what it belongs to is written beside it. gap: how far the
+// front falls behind the truth `gap_to` (NULL: not compared).
+GM_API gm_status gm_search_save(const gm_search_result *r, const gm_model *m, const gm_search_settings *s, const char *data,
+                                const char *gap_to, double gap, const char *path, gm_error *err);
+// Reads front and evaluated back, the other members are zero. model: gm_model_hash.
+GM_API gm_status gm_search_load(const char *path, const gm_space *space, gm_search_result *out, uint64_t *model, gm_error *err);
+GM_API gm_status gm_search_parse(const char *text, size_t bytes, const char *what, const gm_space *space, gm_search_result *out,
+                                 uint64_t *model, gm_error *err);
+// The most accuracy (percent) that r's front falls behind the best of truth's evaluated subnets at any cost up to max_cost
+// (0: none). Subnets of the front that truth measured count with truth's numbers, so that both sides were measured alike.
+GM_API gm_status gm_search_gap(const gm_search_result *r, const gm_search_result *truth, const gm_space *space,
+                               gm_objective objective, double max_cost, double *gap, gm_error *err);
 
 #endif

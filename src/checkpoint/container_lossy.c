@@ -188,7 +188,7 @@ static gm_status make_moments(const gm_tensor_file *image, gm__lossy *l, gm_erro
     for (int i = 0, n = 0; status == GM_OK && i < gm_tensor_count(image); i++) {
         const gm_tensor_info *t = gm_tensor_at(image, i);
         if (l->use[i] != GM__USE_MOMENT) continue;
-        shape[n] = (gm__quant_shape){t->name, kind_of(t), (size_t)(t->bytes / 4)};
+        shape[n] = (gm__quant_shape){t->name, GM__QUANT_OTHER, (size_t)(t->bytes / 4)};
         value[n++] = t->data;
     }
     if (status == GM_OK)
@@ -225,7 +225,7 @@ gm_status gm__lossy_restore(const gm__lossy *l, const gm_tensor_file *image, siz
         if (l->use[i] == GM__USE_QUANT) gm__quant_values(l->state, quantized++, to);
         if (l->use[i] == GM__USE_DROP) memset(bytes + place, 0, (size_t)t->bytes);
         if (l->use[i] == GM__USE_MOMENT) {
-            shape[moments] = (gm__quant_shape){t->name, kind_of(t), (size_t)(t->bytes / 4)};
+            shape[moments] = (gm__quant_shape){t->name, GM__QUANT_OTHER, (size_t)(t->bytes / 4)};
             value[moments++] = to;
         }
         place += t->bytes;
@@ -252,7 +252,8 @@ static gm_status list_places(const gm__source *s, const gm__directory *d, const 
             if (at->kind == kind) {
                 if (!t || t->type != GM_F32 || t->bytes != at->decoded || place % 4 != 0)
                     return gm_fail(err, GM_ERR_FORMAT, "%.150s: damaged: a lossy tensor is not one of aligned floats", s->what);
-                shape[*count] = (gm__quant_shape){t->name, (gm__quant_kind)at->detail, (size_t)(t->bytes / 4)};
+                gm__quant_kind layer = kind == GM__SECTION_QUANT_TENSOR ? (gm__quant_kind)at->detail : GM__QUANT_OTHER;
+                shape[*count] = (gm__quant_shape){t->name, layer, (size_t)(t->bytes / 4)};
                 section[*count] = at;
                 value[(*count)++] = (float *)(void *)(bytes + place);
             }

@@ -13,6 +13,8 @@
 enum { SECTION_BYTES = 32, BLOCK_BYTES = 16, PLANE_BYTES = 8, COUNTS_BYTES = 8 };
 // A directory tells of blocks of up to 2 MiB in some 100 bytes; that of the largest image fits easily.
 static const uint64_t most_directory = (uint64_t)1 << 28;
+// Optimizers keep at most two values a weight; a difference of ids that did not change takes some bytes a tensor.
+static const uint64_t most_dropped = 4, most_lossy = 1 << 17;
 
 static gm_status bad(const gm__source *s, gm_error *err, const char *why) {
     return gm_fail(err, GM_ERR_FORMAT, "%.150s: damaged or no checkpoint: %s", s->what, why);
@@ -188,7 +190,7 @@ static gm_status read_sections(const gm__source *s, cursor *c, gm__directory *d,
     d->section = gm_alloc(sections, sizeof *d->section);
     d->block = gm_alloc((size_t)total + 1, sizeof *d->block);
     if (!d->section || !d->block) return gm_fail(err, GM_ERR_MEMORY, "%.150s: no memory for its directory", s->what);
-    uint64_t at = GM__HEADER_BYTES, image = 0;
+    uint64_t at = GM__HEADER_BYTES, image = 0, dropped = 0, lossy = 0;
     for (uint32_t i = 0; i < sections; i++) {
         gm__section *section = &d->section[i];
         size_t text = c->left;
@@ -203,6 +205,8 @@ static gm_status read_sections(const gm__source *s, cursor *c, gm__directory *d,
         if (section->kind != GM__SECTION_HEAD && section->kind != GM__SECTION_NOTE)
             info->stored[section->role] += section->stored + (text - c->left);
         if (!gm__section_is_tensor(section->kind)) continue;
+        if (section->kind == GM__SECTION_DROPPED) dropped += section->decoded;
+        else if (section->kind != GM__SECTION_TENSOR) lossy += section->decoded;
         info->dropped += section->kind == GM__SECTION_DROPPED;
         info->quantized += section->kind == GM__SECTION_QUANT_TENSOR;
         info->tensors++;
@@ -211,6 +215,10 @@ static gm_status read_sections(const gm__source *s, cursor *c, gm__directory *d,
             (section->kind == GM__SECTION_MOMENT_TENSOR && !d->moments))
             return bad(s, err, "a lossy tensor has no blob");
     }
+    // A small file may not ask for a large image: what is dropped or lossy takes no bytes of its own.
+    uint64_t blobs = (d->quant ? d->section[d->quant].decoded : 0) + (d->moments ? d->section[d->moments].decoded : 0);
+    if (dropped > most_dropped * (image - dropped) || lossy > most_lossy * blobs)
+        return bad(s, err, "it asks for more memory than its size explains");
     if (blocks != total || c->left != 0 || image != info->image_bytes || at != d->blocks_end)
         return bad(s, err, "the sizes in its directory do not add up");
     return GM_OK;
@@ -344,7 +352,7 @@ static gm_status decode_tensors(decoding *x, gm_error *err) {
                                         x->buffer, err);
             if (status != GM_OK) return status;
         }
-        if (i == d->quant || i == d->moments) {
+        if (i > 0 && (i == d->quant || i == d->moments)) {
             gm_status status = decode_blob(x, section, at, i == d->quant ? 0 : 1, err);
             if (status != GM_OK) return status;
         }

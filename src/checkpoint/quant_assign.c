@@ -14,7 +14,7 @@ static const double settled = 1.02; // a codebook is kept while a better one wou
 
 typedef struct room { // of one group
     uint32_t *count;  // RANKS
-    uint8_t *table;   // RANKS
+    uint32_t *table;  // RANKS: nearest centre | lowest << 8 | highest << 16 centre that a weight may keep
     double *x, *w;    // points, RANKS each
 } room;
 
@@ -37,36 +37,45 @@ typedef struct limits {
 static limits limits_of(const gm__thresholds *t, float stick) {
     int slack = (int)lrintf(stick * GM__OCTAVE);
     return (limits){.prune = gm_max(t->prune - slack, 0), .prune_was = t->prune > 0 ? t->prune + slack : 0,
-                    .magnitude = t->protect_magnitude + slack, .magnitude_was = t->protect_magnitude - slack,
-                    .sensitivity = t->protect_sensitivity + slack, .sensitivity_was = t->protect_sensitivity - slack};
+                    .magnitude = t->protect_magnitude + slack, .magnitude_was = gm_max(t->protect_magnitude - slack, 0),
+                    .sensitivity = t->protect_sensitivity + slack,
+                    .sensitivity_was = gm_max(t->protect_sensitivity - slack, 0)};
+}
+
+// One batch, always of full length and without a branch, so that the compiler makes vectors of it. A limit is the one for weights
+// that were in the tier before, or the other one.
+static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t *by, const uint16_t *before, const limits *l,
+                           uint16_t *tier) {
+    uint16_t prune = (uint16_t)l->prune, prune_more = (uint16_t)(l->prune_was - l->prune);
+    uint16_t magnitude = (uint16_t)l->magnitude, magnitude_less = (uint16_t)(l->magnitude - l->magnitude_was);
+    uint16_t sensitivity = (uint16_t)l->sensitivity, sensitivity_less = (uint16_t)(l->sensitivity - l->sensitivity_was);
+    for (int i = 0; i < BATCH; i++) {
+        uint16_t kept = before[i] == GM__QUANT_PROTECTED ? 0xffff : 0, gone = before[i] == GM__QUANT_PRUNED ? 0xffff : 0;
+        uint16_t at_m = (uint16_t)(magnitude - (magnitude_less & kept));
+        uint16_t at_v = (uint16_t)(sensitivity - (sensitivity_less & kept));
+        uint16_t at_p = (uint16_t)(prune + (prune_more & gone));
+        uint16_t protect = (uint16_t)((m[i] >= at_m ? 0xffff : 0) | (v[i] >= at_v ? 0xffff : 0));
+        uint16_t drop = (uint16_t)(by[i] < at_p ? 0xffff : 0), zero = m[i] == 0 ? 0xffff : 0;
+        protect = (uint16_t)(protect & ~zero);
+        drop = (uint16_t)((drop | zero) & ~protect);
+        tier[i] = (uint16_t)((protect & GM__QUANT_PROTECTED) | (drop & GM__QUANT_PRUNED));
+    }
 }
 
 // ids: 0 for what gets a centre. Counts those by the rank of their upper bits.
 static void split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
                         uint8_t *ids, uint32_t *count) {
-    uint16_t m[BATCH], v[BATCH];
+    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, tier[BATCH], rank[BATCH];
     for (size_t at = 0; at < t->shape.count; at += BATCH) {
         size_t n = t->shape.count - at < BATCH ? t->shape.count - at : BATCH;
-        uint8_t *to = ids + at;
-        gm__score_buckets(t, at, n, m, v);
-        const uint16_t *by = by_sensitivity ? v : m;
-        if (before) {
-            for (size_t i = 0; i < n; i++) {
-                bool was_kept = before[at + i] == GM__QUANT_PROTECTED, was_pruned = before[at + i] == GM__QUANT_PRUNED;
-                bool keep = (m[i] >= (was_kept ? l->magnitude_was : l->magnitude)) |
-                            (v[i] >= (was_kept ? l->sensitivity_was : l->sensitivity));
-                bool prune = (by[i] < (was_pruned ? l->prune_was : l->prune)) | (m[i] == 0);
-                to[i] = keep && m[i] ? GM__QUANT_PROTECTED : prune ? GM__QUANT_PRUNED : 0;
-            }
-        } else {
-            for (size_t i = 0; i < n; i++) {
-                bool keep = (m[i] >= l->magnitude) | (v[i] >= l->sensitivity);
-                bool prune = (by[i] < l->prune) | (m[i] == 0);
-                to[i] = keep && m[i] ? GM__QUANT_PROTECTED : prune ? GM__QUANT_PRUNED : 0;
-            }
-        }
         const float *w = t->weights + at;
-        for (size_t i = 0; i < n; i++) count[gm__rank16((uint16_t)(gm__bits(w[i]) >> 16))] += to[i] == 0;
+        gm__score_buckets(t, at, n, m, v);
+        if (before)
+            for (size_t i = 0; i < n; i++) was[i] = before[at + i];
+        tiers_of_batch(m, v, by_sensitivity ? v : m, was, l, tier);
+        for (size_t i = 0; i < n; i++) rank[i] = gm__rank16((uint16_t)(gm__bits(w[i]) >> 16));
+        for (size_t i = 0; i < n; i++) ids[at + i] = (uint8_t)tier[i];
+        for (size_t i = 0; i < n; i++) count[rank[i]] += tier[i] == 0;
     }
 }
 
@@ -181,52 +190,31 @@ static gm_status codebook(const work *w, int i, room *r, const uint8_t *ids, con
     return status;
 }
 
-static int rank_of(double v) { // of the bucket that v lies in
-    float f = (float)fmax(fmin(v, 3.3e38), -3.3e38);
-    return gm__rank16((uint16_t)(gm__bits(f) >> 16));
-}
-
-// The nearest centre of every rank between the lowest and the highest used, by the bits of the float.
-static void fill_table(const gm__part *p, int low, int high, uint8_t *table) {
-    int c = 0;
-    for (int r = low; r <= high; r++) {
+// For every rank between the lowest and the highest in use, by the bits of the float: the nearest centre, and the range of
+// centres whose bin, widened by `stick` of the distance to the neighbour, still holds it.
+static void fill_table(const gm__part *p, double stick, int first, int last, uint32_t *table) {
+    double centre[GM__QUANT_BINS], gap;
+    int c = 0, low = 0, high = 0;
+    for (int i = 0; i < p->bins; i++) centre[i] = (double)gm_bf16_to_f32(p->centre[i]);
+    for (int r = first; r <= last; r++) {
         double x = rank_value(r);
-        while (c + 1 < p->bins &&
-               x > ((double)gm_bf16_to_f32(p->centre[c]) + (double)gm_bf16_to_f32(p->centre[c + 1])) / 2)
-            c++;
-        table[gm__unrank16((uint16_t)r)] = (uint8_t)c;
+        for (; c + 1 < p->bins && x > (centre[c] + centre[c + 1]) / 2; c++) {}
+        for (; low < c && (gap = centre[low + 1] - centre[low], x > centre[low] + (0.5 + stick) * gap); low++) {}
+        high = gm_max(high, c);
+        for (; high + 1 < p->bins && (gap = centre[high + 1] - centre[high], x >= centre[high + 1] - (0.5 + stick) * gap);
+             high++) {}
+        table[gm__unrank16((uint16_t)r)] = (uint32_t)c | (uint32_t)low << 8 | (uint32_t)high << 16;
     }
 }
 
-// The ranks within which a weight keeps centre c.
-static void widen(const gm__part *p, double stick, uint16_t *low, uint16_t *high) {
-    for (int c = 0; c < p->bins; c++) {
-        double here = (double)gm_bf16_to_f32(p->centre[c]);
-        double below = c > 0 ? here - (double)gm_bf16_to_f32(p->centre[c - 1]) : INFINITY;
-        double above = c + 1 < p->bins ? (double)gm_bf16_to_f32(p->centre[c + 1]) - here : INFINITY;
-        low[c] = (uint16_t)rank_of(here - (0.5 + stick) * below);
-        high[c] = (uint16_t)rank_of(here + (0.5 + stick) * above);
-    }
-}
-
-static void nearest(const gm__quant_tensor *t, const gm__part *p, const uint8_t *before, double stick,
-                    const uint8_t *table, uint8_t *ids) {
-    uint16_t low[64] = {0}, high[64] = {0};
-    if (!before || stick <= 0) {
-        for (size_t i = 0; i < t->shape.count; i++)
-            if (ids[i] == 0) ids[i] = table[gm__bits(t->weights[i]) >> 16];
-        return;
-    }
-    widen(p, stick, low, high);
-    for (int c = p->bins; c < 64; c++) { // no rank lies between: tiers and centres that are no more hold nothing
-        low[c] = UINT16_MAX;
-        high[c] = 0;
-    }
-    for (size_t i = 0; i < t->shape.count; i++) {
-        uint16_t bits = (uint16_t)(gm__bits(t->weights[i]) >> 16), rank = gm__rank16(bits);
-        uint8_t was = before[i] & 63, found = table[bits];
-        found = (rank >= low[was]) & (rank <= high[was]) ? was : found;
-        ids[i] = ids[i] == 0 ? found : ids[i];
+static void nearest(const gm__quant_tensor *t, const uint8_t *before, const uint32_t *table, uint8_t *ids) {
+    const float *w = t->weights;
+    for (size_t i = 0; i < t->shape.count; i++) { // masks: a branch on jitter is mispredicted
+        uint32_t entry = table[gm__bits(w[i]) >> 16], id = ids[i], was = before ? before[i] : UINT8_MAX;
+        uint32_t found = entry & 0xff, low = entry >> 8 & 0xff, high = entry >> 16;
+        uint32_t stay = 0u - (uint32_t)(was - low <= high - low);
+        found ^= (found ^ was) & stay;
+        ids[i] = (uint8_t)(id | (found & (0u - (uint32_t)(id == 0))));
     }
 }
 
@@ -245,8 +233,9 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     while (low < RANKS && !r->count[low]) low++;
     while (high > low && !r->count[high]) high--;
     if (low == RANKS) return GM_OK;
-    fill_table(p, low, high, r->table);
-    nearest(t, p, last && last->bins == p->bins ? before : NULL, (double)w->s->stick, r->table, ids);
+    bool sticky = last && last->bins == p->bins && w->s->stick > 0;
+    fill_table(p, (double)w->s->stick, low, high, r->table);
+    nearest(t, sticky ? before : NULL, r->table, ids);
     return GM_OK;
 }
 
@@ -268,7 +257,7 @@ static void keep_values(const gm__quant_tensor *t, const gm__part *p, gm__quant_
 }
 
 static gm_status room_init(room *r, gm_error *err) {
-    *r = (room){.count = gm_alloc(RANKS, sizeof *r->count), .table = gm_alloc(RANKS, 1),
+    *r = (room){.count = gm_alloc(RANKS, sizeof *r->count), .table = gm_alloc(RANKS, sizeof *r->table),
                 .x = gm_alloc(RANKS, sizeof *r->x), .w = gm_alloc(RANKS, sizeof *r->w)};
     return r->count && r->table && r->x && r->w ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
 }

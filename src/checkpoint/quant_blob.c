@@ -57,7 +57,8 @@ static gm_status head_get(const uint8_t *blob, size_t bytes, const char *what, h
                        blob[4], VERSION);
     if (gm_hash64(blob, bytes - CHECK, 0) != get64(blob + bytes - CHECK))
         return gm_fail(err, GM_ERR_FORMAT, "%.120s: quantized weights are damaged (checksum)", what);
-    *h = (head){.info = {.version = VERSION, .tensors = (int)(get32(blob + 8) & 0x7fffffffu),
+    uint32_t tensors = get32(blob + 8);
+    *h = (head){.info = {.version = VERSION, .tensors = (int)(tensors & 0xffffffu),
                          .difference = blob[6] == FLAG_DIFFERENCE, .coder = (gm__quant_coder)blob[5],
                          .config = {.bins = (int)(get32(blob + 12) & 0xffffu), .embedding_bins = (int)(get32(blob + 12) >> 16),
                                     .prune = gm__float(get32(blob + 48)), .protect = gm__float(get32(blob + 52)),
@@ -65,7 +66,7 @@ static gm_status head_get(const uint8_t *blob, size_t bytes, const char *what, h
                          .weights = get64(blob + 16), .shapes = get64(blob + 24), .parent = get64(blob + 32),
                          .hash = get64(blob + 40)},
                 .side = get32(blob + 56), .chunks = get32(blob + 60)};
-    if (blob[5] > GM__QUANT_HUFFMAN || blob[6] > FLAG_DIFFERENCE || blob[7] > 1 || h->info.tensors > GM__QUANT_TENSORS ||
+    if (blob[5] > GM__QUANT_HUFFMAN || blob[6] > FLAG_DIFFERENCE || blob[7] > 1 || tensors > GM__QUANT_TENSORS ||
         !gm__quant_config_valid(&h->info.config))
         return gm_fail(err, GM_ERR_FORMAT, "%.120s: quantized weights: the head has a value out of range (coder %d, %d tensors, "
                        "%d bins)", what, blob[5], h->info.tensors, h->info.config.bins);

@@ -1,90 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // gamut calibrate: norm statistics for subnets, added to the model file.
+#include "choice_list.h"
 #include "cli.h"
 #include "workbench.h"
 
 #include <string.h>
 #include <sys/stat.h>
-
-enum { ALL_LIMIT = 2000, LIST_BYTES = 1 << 20 };
-
-typedef struct choice_list {
-    gm_choice *choice;
-    int count, capacity;
-    bool out_of_memory;
-} choice_list;
-
-static bool add_choice(void *context, const gm_choice *choice) {
-    choice_list *list = context;
-    if (list->count == list->capacity) {
-        size_t old = (size_t)list->capacity, grown = old > 0 ? old * 2 : 64;
-        gm_choice *choices = gm_realloc(list->choice, old, grown, sizeof *choices);
-        if (choices == NULL) {
-            list->out_of_memory = true;
-            return false;
-        }
-        list->choice = choices;
-        list->capacity = (int)grown;
-    }
-    list->choice[list->count++] = *choice;
-    return true;
-}
-
-static gm_status parse_one(const gm_space *space, const char *text, choice_list *list,
-                           gm_error *err) {
-    gm_choice choice;
-    gm_status status = gm_choice_parse(space, text, &choice, err);
-    if (status != GM_OK) return status;
-    choice = gm_choice_canonical(space, choice);
-    for (int i = 0; i < list->count; i++) {
-        if (gm_choice_equal(space, &list->choice[i], &choice)) return GM_OK;
-    }
-    add_choice(list, &choice);
-    return list->out_of_memory ? gm_fail(err, GM_ERR_MEMORY, "out of memory") : GM_OK;
-}
-
-// One choice a line; empty lines and lines that start with # are skipped.
-static gm_status parse_file(const gm_space *space, const char *path, choice_list *list,
-                            gm_error *err) {
-    uint8_t *data = NULL;
-    size_t bytes = 0;
-    gm_error line_error = {0};
-    gm_status status = gm_file_read(path, LIST_BYTES, &data, &bytes, err);
-    int number = 0;
-    char *rest = (char *)data;
-    for (char *line = status == GM_OK ? strsep(&rest, "\n") : NULL; line != NULL;
-         line = strsep(&rest, "\n")) {
-        number++;
-        line[strcspn(line, "\r")] = '\0';
-        line += strspn(line, " \t");
-        if (line[0] == '\0' || line[0] == '#') continue;
-        status = parse_one(space, line, list, &line_error);
-        if (status != GM_OK) {
-            gm_fail(err, status, "%.100s:%d: %.140s", path, number, line_error.text);
-            break;
-        }
-    }
-    gm_free(data);
-    return status;
-}
-
-static gm_status parse_word(const gm_space *space, const char *word, choice_list *list,
-                            gm_error *err) {
-    if (strcmp(word, "all") == 0) {
-        gm_status status = gm_space_enumerate(space, ALL_LIMIT, add_choice, list, err);
-        if (status == GM_ERR_RANGE) {
-            return gm_fail(err, status,
-                           "--choices all: this space has more than %d subnets; name the wanted "
-                           "ones, or give a file of them",
-                           ALL_LIMIT);
-        }
-        return status == GM_OK && list->out_of_memory ? gm_fail(err, GM_ERR_MEMORY, "out of memory")
-                                                      : status;
-    }
-    if (strchr(word, '=') == NULL && gm_path_exists(word))
-        return parse_file(space, word, list, err);
-    return parse_one(space, word, list, err);
-}
 
 typedef struct outcome {
     int calibrated, entries;
@@ -92,7 +13,7 @@ typedef struct outcome {
     double seconds;
 } outcome;
 
-static gm_status calibrate_all(gm__workbench *b, const choice_list *list,
+static gm_status calibrate_all(gm__workbench *b, const gm__choice_list *list,
                                gm_calibrate_settings settings, const char *path, outcome *out,
                                gm_error *err) {
     double start = gm_now();
@@ -150,7 +71,7 @@ static int run(const gm__command *self, int argc, char **argv) {
     gm__workbench_settings settings = {.held_out = -1, .part = GM_PART_TRAIN};
     gm_calibrate_settings calibrate = gm_calibrate_settings_default();
     gm__list words = {0};
-    choice_list choices = {0};
+    gm__choice_list choices = {0};
     int images = 0;
     const gm__option options[] = {
         {"choices", "C...", "subnets, 'all', or a file with one choice a line", GM__OPTION_LIST,
@@ -180,9 +101,9 @@ static int run(const gm__command *self, int argc, char **argv) {
     const gm_space *space = result == GM_OK ? &bench.model->graph->space : NULL;
     // Words after MODEL belong to --choices too: `--choices max min`.
     for (int i = 0; i < words.count && result == GM_OK; i++)
-        result = parse_word(space, words.item[i], &choices, &err);
+        result = gm__choice_list_add(&choices, space, words.item[i], &err);
     for (int i = 1; i < args.count && result == GM_OK; i++) {
-        result = parse_word(space, args.positional[i], &choices, &err);
+        result = gm__choice_list_add(&choices, space, args.positional[i], &err);
     }
     if (result == GM_OK) {
         if (args.seed_given) calibrate.seed = args.seed;
@@ -190,7 +111,7 @@ static int run(const gm__command *self, int argc, char **argv) {
         result = calibrate_all(&bench, &choices, calibrate, settings.model, &out, &err);
     }
     status = result == GM_OK ? report(&args, &out, settings.model) : gm__failed(&err);
-    gm_free(choices.choice);
+    gm__choice_list_free(&choices);
     gm__workbench_close(&bench);
     gm__list_free(&words);
     return status;

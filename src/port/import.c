@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// port: a published supernet (specs: training 6.2) as a model. Names of file and model meet in their plain spelling, so that
-// elastic and plain files both fit; every parameter is asked for and nothing may be left over.
+// port: a published supernet, or one subnet (specs: training 6.2), as a model. Names of file and model meet in what their
+// spellings have in common, so that elastic and plain files both fit; every tensor of the subnet is asked for (the largest
+// one is the whole supernet) and nothing may be left over.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +10,12 @@
 #include <jansson.h>
 
 #include "port/names.h"
+#include "port/subnet_list.h"
 
 enum { MAX_NAME = 256, LISTED = 3 };
 
 typedef struct named {
-    char name[MAX_NAME + 1]; // plain
+    char name[MAX_NAME + 1]; // its key
     const gm_tensor_info *tensor;
     bool taken;
 } named;
@@ -54,7 +56,7 @@ static gm_status list_tensors(source *s) {
     for (int i = 0; i < count; i++) {
         const gm_tensor_info *t = at(s, i);
         if (ends_with(t->name, "num_batches_tracked")) continue; // how long the statistics were averaged
-        gm__name_plain(t->name + skip, s->tensor[s->tensors].name, sizeof s->tensor->name);
+        gm__name_key(t->name + skip, s->tensor[s->tensors].name, sizeof s->tensor->name);
         s->tensor[s->tensors++].tensor = t;
     }
     if (s->tensors) qsort(s->tensor, (size_t)s->tensors, sizeof *s->tensor, by_name);
@@ -80,7 +82,7 @@ static gm_status open_source(source *s) {
 
 static named *find(const source *s, const char *name) {
     named key;
-    gm__name_plain(name, key.name, sizeof key.name);
+    gm__name_key(name, key.name, sizeof key.name);
     return s->tensors ? bsearch(&key, s->tensor, (size_t)s->tensors, sizeof *s->tensor, by_name) : NULL;
 }
 
@@ -114,55 +116,51 @@ static void complain(complaints *c, const char *what) {
     if (c->count++ < LISTED) snprintf(c->text + used, sizeof c->text - used, "%s%s", used ? ", " : "", what);
 }
 
-static bool same_shape(const gm_param *p, const gm_tensor_info *t) {
-    bool same = p->rank == t->rank;
-    for (int d = 0; same && d < p->rank; d++) same = t->dims[d] == (uint64_t)p->dims[d];
+static bool same_shape(const gm_subnet_tensor *p, const gm_tensor_info *t) {
+    bool same = p->rank == t->rank && (t->type == GM_F32 || t->type == GM_BF16);
+    for (int d = 0; same && d < p->rank; d++) same = t->dims[d] == p->dims[d];
     return same;
 }
 
-static void show_shape(const gm_param *p, const gm_tensor_info *t, char *text, size_t size) {
+static void show_shape(const gm_subnet_tensor *p, const gm_tensor_info *t, char *text, size_t size) {
     size_t used = (size_t)snprintf(text, size, "%.60s (", p->name);
     for (int d = 0; d < t->rank && used + 1 < size; d++)
         used += (size_t)snprintf(text + used, size - used, "%s%llu", d ? "x" : "", (unsigned long long)t->dims[d]);
     if (used + 1 < size) used += (size_t)snprintf(text + used, size - used, ", not ");
     for (int d = 0; d < p->rank && used + 1 < size; d++)
-        used += (size_t)snprintf(text + used, size - used, "%s%d", d ? "x" : "", p->dims[d]);
+        used += (size_t)snprintf(text + used, size - used, "%s%llu", d ? "x" : "", (unsigned long long)p->dims[d]);
     if (used + 1 < size) snprintf(text + used, size - used, ")");
 }
 
-// Running statistics belong to a norm of the model.
-static void claim_statistics(const source *s, const gm_graph *g, const char *suffix) {
-    const gm_op *norm = gm_op_find("norm");
-    for (int i = 0; i < g->nodes; i++) {
-        char name[MAX_NAME];
-        if (g->node[i].op != norm) continue;
-        snprintf(name, sizeof name, "%s%s", g->node[i].name, suffix);
-        named *t = find(s, name);
-        if (t) t->taken = true;
-    }
+static gm_subnet_tensor matrix_of(const gm_param *p) {
+    gm_subnet_tensor t = {.rank = p->rank, .dims = {(uint64_t)p->dims[0], (uint64_t)p->dims[1], 1, 1}};
+    snprintf(t.name, sizeof t.name, "%s", p->name);
+    return t;
 }
 
-// Every parameter has its tensor, of its shape, and every tensor its parameter. Nothing of the model's size is made before.
-static gm_status check_tensors(source *s, const gm_graph *g, const char *preset) {
+// Every tensor of the subnet is there, of its shape, and nothing else. Nothing of the model's size is made before.
+static gm_status check_tensors(source *s, const gm_subnet *list, const char *preset) {
+    const gm_graph *g = list->model->graph;
     complaints missing = {0}, misshapen = {0}, extra = {0};
-    for (int i = 0; i < g->params; i++) {
-        const gm_param *p = &g->param[i];
-        named *t = find(s, p->name);
-        char text[120];
-        if (!t && ends_with(p->name, "_matrix")) continue; // stays the identity
-        if (!t) complain(&missing, p->name);
-        else if (!same_shape(p, t->tensor) || (t->tensor->type != GM_F32 && t->tensor->type != GM_BF16)) {
-            show_shape(p, t->tensor, text, sizeof text);
+    char text[120];
+    for (int i = 0; i < list->tensors + g->params; i++) {
+        const bool matrix = i >= list->tensors;
+        if (matrix && !ends_with(g->param[i - list->tensors].name, "_matrix")) continue;
+        gm_subnet_tensor wanted = matrix ? matrix_of(&g->param[i - list->tensors]) : list->tensor[i];
+        named *t = find(s, wanted.name);
+        if (t) t->taken = true;
+        if (t && !same_shape(&wanted, t->tensor)) {
+            show_shape(&wanted, t->tensor, text, sizeof text);
             complain(&misshapen, text);
         }
-        if (t) t->taken = true;
+        // without matrices kernels are cropped; without statistics the subnet is to be calibrated
+        if (!t && !matrix && wanted.slot < GM_SUBNET_MEAN) complain(&missing, wanted.name);
     }
-    claim_statistics(s, g, ".running_mean");
-    claim_statistics(s, g, ".running_var");
     for (int i = 0; i < s->tensors; i++)
         if (!s->tensor[i].taken) complain(&extra, s->tensor[i].tensor->name);
     if (missing.count)
-        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors of %s are missing (another family?): %s", s->path, missing.count, preset, missing.text);
+        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors of %s are missing (another family?): %s", s->path, missing.count,
+                       preset, missing.text);
     if (misshapen.count)
         return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors do not have the shape that %s needs (another width?): %s", s->path,
                        misshapen.count, preset, misshapen.text);
@@ -183,53 +181,73 @@ static gm_status get_floats(const source *s, const gm_tensor_info *t, bool varia
     return GM_OK;
 }
 
-static gm_status take_params(const source *s, gm_model *m, gm_import_report *report) {
-    const gm_graph *g = m->graph;
-    float *rows = gm_alloc(g->floats, sizeof *rows);
-    if (!rows) return gm_fail(s->err, GM_ERR_MEMORY, "%s: no memory to import it", s->path);
+// The slice of a parameter that the subnet uses: prefixes, and the centre of the taps. whole and rows: room for the largest.
+static gm_status take_slice(const source *s, gm_model *m, const gm_subnet_tensor *t, const gm_param *p, float *whole, float *rows) {
+    gm_status status = get_floats(s, find(s, t->name)->tensor, false, rows);
+    const size_t side = (size_t)p->dims[2], width = (size_t)p->dims[3];
+    const size_t top = (side - (size_t)t->dims[2]) / 2, left = (width - (size_t)t->dims[3]) / 2;
+    memset(whole, 0, sizeof *whole * gm_param_elements(p));
+    for (size_t o = 0; o < t->dims[0]; o++)
+        for (size_t i = 0; i < t->dims[1]; i++)
+            for (size_t y = 0; y < t->dims[2]; y++, rows += t->dims[3])
+                memcpy(whole + ((o * (size_t)p->dims[1] + i) * side + y + top) * width + left, rows,
+                       sizeof *whole * (size_t)t->dims[3]);
+    if (!status) gm_param_import(p, whole, m->params + p->offset);
+    return status;
+}
+
+static gm_status take_matrix(const source *s, gm_model *m, const gm_param *p, float *rows, gm_import_report *report) {
+    const named *t = find(s, p->name);
     gm_status status = GM_OK;
-    for (int i = 0; i < g->params && !status; i++) {
-        const gm_param *p = &g->param[i];
-        const named *t = find(s, p->name);
-        report->params += gm_param_elements(p);
-        if (!t) continue;
-        status = get_floats(s, t->tensor, false, rows);
-        if (!status) gm_param_import(p, rows, m->params + p->offset);
+    memset(rows, 0, sizeof *rows * gm_param_elements(p));
+    for (int k = 0; k < p->dims[0]; k++) rows[k * p->dims[1] + k] = 1; // the identity, where the file has none
+    if (t) status = get_floats(s, t->tensor, false, rows);
+    if (!status) gm_param_import(p, rows, m->params + p->offset);
+    report->tensors += t != NULL;
+    report->params += gm_param_elements(p);
+    return status;
+}
+
+static gm_status take_params(const source *s, gm_model *m, const gm_subnet *list, gm_import_report *report) {
+    const gm_graph *g = m->graph;
+    float *whole = gm_alloc(g->floats, sizeof *whole), *rows = gm_alloc(g->floats, sizeof *rows);
+    gm_status status = whole && rows ? GM_OK : gm_fail(s->err, GM_ERR_MEMORY, "%s: no memory to import it", s->path);
+    for (int i = 0; i < list->tensors && !status; i++) {
+        const gm_subnet_tensor *t = &list->tensor[i];
+        if (t->slot >= GM_SUBNET_MEAN) continue;
+        status = take_slice(s, m, t, &g->param[g->node[t->node].param[t->slot]], whole, rows);
         report->tensors++;
+        report->params += t->count;
     }
+    for (int i = 0; i < g->params && !status; i++)
+        if (ends_with(g->param[i].name, "_matrix")) status = take_matrix(s, m, &g->param[i], rows, report);
+    gm_free(whole);
     gm_free(rows);
     return status;
 }
 
-// The statistics of one norm, mean or variance; false: the file does not have them as a vector of all channels.
-static bool take_statistic(const source *s, const gm_model *m, int node, const char *suffix, float *to, gm_status *status) {
-    char name[MAX_NAME];
-    snprintf(name, sizeof name, "%s%s", m->graph->node[node].name, suffix);
-    const named *t = find(s, name);
-    const gm_param *gamma = &m->graph->param[m->graph->node[node].param[0]];
-    if (!t || !same_shape(gamma, t->tensor) || (t->tensor->type != GM_F32 && t->tensor->type != GM_BF16)) return false;
-    *status = get_floats(s, t->tensor, strcmp(suffix, ".running_var") == 0, to + m->norm_offset[node]);
-    return true;
-}
-
 // Running averages of a supernet's file are those of its largest subnet, if of any.
-static gm_status take_statistics(const source *s, gm_model *m, gm_import_report *report) {
+static gm_status take_statistics(const source *s, gm_model *m, const gm_subnet *list, double eps, gm_import_report *report) {
     const gm_graph *g = m->graph;
-    const gm_op *norm = gm_op_find("norm");
-    gm_choice max = gm_choice_max(&g->space);
     gm_norm_entry *entry = NULL;
-    gm_status status = gm_model_norms_add(m, &max, &entry, s->err);
     bool all = g->norms > 0;
-    for (int i = 0; i < g->nodes && !status; i++) {
-        if (g->node[i].op != norm) continue;
-        all &= take_statistic(s, m, i, ".running_mean", entry->mean, &status);
-        if (!status) all &= take_statistic(s, m, i, ".running_var", entry->var, &status);
-    }
-    if (status) return status;
+    for (int i = 0; i < list->tensors; i++)
+        if (list->tensor[i].slot >= GM_SUBNET_MEAN) all = all && find(s, list->tensor[i].name);
     report->statistics = all;
-    if (all) report->tensors += 2 * g->norms;
-    else gm_model_norms_clear(m);
-    return GM_OK;
+    if (!all) return GM_OK;
+    gm_status status = gm_model_norms_add(m, &list->choice, &entry, s->err);
+    for (int i = 0; i < list->tensors && !status; i++) {
+        const gm_subnet_tensor *t = &list->tensor[i];
+        if (t->slot < GM_SUBNET_MEAN) continue;
+        const bool variance = t->slot == GM_SUBNET_VAR;
+        float *to = (variance ? entry->var : entry->mean) + m->norm_offset[t->node];
+        status = get_floats(s, find(s, t->name)->tensor, variance, to);
+        // 1/sqrt(variance + eps) is what counts
+        const float more = variance && eps > 0 ? (float)(eps - (double)g->node[t->node].eps) : 0;
+        for (size_t c = 0; c < t->count; c++) to[c] = variance ? fmaxf(to[c] + more, 0) : to[c];
+        report->tensors++;
+    }
+    return status;
 }
 
 // How the network saw its images: as an exported file says, else as the published networks saw ImageNet.
@@ -262,30 +280,39 @@ static void set_inputs(const source *s, gm_model *m) {
     snprintf(m->data, sizeof m->data, "imagenet");
 }
 
-gm_status gm_import(const char *path, const char *preset, const gm_model_settings *settings, gm_model **out,
+gm_import_settings gm_import_settings_default(void) { return (gm_import_settings){0}; }
+
+static gm_status list_of(const gm_model *m, const char *choice, gm_subnet **out, gm_error *err) {
+    gm_choice c = gm_choice_max(&m->graph->space);
+    gm_status status = choice ? gm_choice_parse(&m->graph->space, choice, &c, err) : GM_OK;
+    return status ? status : gm__subnet_list(m, &c, out, err);
+}
+
+gm_status gm_import(const char *path, const char *preset, const gm_import_settings *settings, gm_model **out,
                     gm_import_report *report, gm_error *err) {
     source s = {.path = path, .err = err};
     gm_import_report counted = {0};
-    gm_model_settings complete = settings ? *settings : gm_model_settings_default();
-    gm_graph *g = NULL;
-    gm_model *m = NULL;
+    gm_import_settings complete = settings ? *settings : gm_import_settings_default();
+    gm_model shape = {0}, *m = NULL; // shape: only its graph, before anything of its size is allocated
+    gm_subnet *list = NULL;
     *out = NULL;
-    gm_status status = gm_model_graph(preset, &complete, &g, err); // an unknown family is said before a file is read
-    gm_graph_destroy(g);
-    g = NULL;
+    gm_status status = gm_model_graph(preset, &complete.model, &shape.graph, err); // an unknown family: before a file is read
+    gm_graph_destroy(shape.graph);
+    shape.graph = NULL;
     if (!status) status = open_source(&s);
-    if (!status) learn_settings(&s, preset, &complete);
-    if (!status) status = gm_model_graph(preset, &complete, &g, err);
-    if (!status) status = check_tensors(&s, g, preset);
-    if (!status) status = gm_model_create(preset, &complete, &m, err);
+    if (!status) learn_settings(&s, preset, &complete.model);
+    if (!status) status = gm_model_graph(preset, &complete.model, &shape.graph, err);
+    if (!status) status = list_of(&shape, complete.choice, &list, err);
+    if (!status) status = check_tensors(&s, list, preset);
+    if (!status) status = gm_model_create(preset, &complete.model, &m, err);
     if (!status) {
-        gm_model_init_params(m, 1); // identity matrices, where the file has none
-        counted.transforms = complete.transform;
+        counted.transforms = complete.model.transform;
         set_inputs(&s, m);
-        status = take_params(&s, m, &counted);
+        status = take_params(&s, m, list, &counted);
     }
-    if (!status) status = take_statistics(&s, m, &counted);
-    gm_graph_destroy(g);
+    if (!status) status = take_statistics(&s, m, list, complete.norm_eps, &counted);
+    gm_subnet_destroy(list);
+    gm_graph_destroy(shape.graph);
     gm_free(s.tensor);
     gm_torch_file_destroy(s.torch);
     gm_tensor_file_destroy(s.safe);

@@ -14,14 +14,27 @@ static void replace(char *text, const char *from, const char *to) {
     memmove(at + to_length, at + from_length, strlen(at + from_length) + 1);
 }
 
-void gm__name_plain(const char *name, char *out, size_t size) {
-    snprintf(out, size, "%s", name);
+static void plain(char *out) {
     size_t length = strlen(out), tail = strlen(".conv.conv.weight");
     replace(out, ".bn.bn.", ".bn.");
     replace(out, ".linear.linear.", ".linear.");
     if (length >= tail && strcmp(out + length - tail, ".conv.conv.weight") == 0)
         strcpy(out + length - tail, ".conv.weight");
     replace(out, ".mobile_inverted_conv.", ".conv.");
+}
+
+void gm__name_plain(const char *name, char *out, size_t size) {
+    snprintf(out, size, "%s", name);
+    plain(out);
+}
+
+void gm__name_key(const char *name, char *out, size_t size) {
+    size_t before;
+    snprintf(out, size, "%s", name);
+    do {
+        before = strlen(out);
+        plain(out);
+    } while (strlen(out) < before);
 }
 
 // The number that the component of `name` at `at` is, or -1: not all digits.

@@ -5,6 +5,7 @@
 #include <gamut/port.h>
 
 #include "port/names.h"
+#include "port/subnet_list.h"
 
 static bool in_use(const gm_subnet *s, int node) {
     return s->resolved.node[node].active && s->resolved.node[node].source == node;
@@ -136,29 +137,40 @@ static gm_status fill(gm_subnet *s, const gm_norm_entry *norms, gm_error *err) {
     return status;
 }
 
-gm_status gm_subnet_create(gm_model *m, const gm_choice *choice, gm_subnet **out, gm_error *err) {
+gm_status gm__subnet_list(const gm_model *m, const gm_choice *choice, gm_subnet **out, gm_error *err) {
     const gm_graph *g = m->graph;
+    const gm_op *norm = gm_op_find("norm");
     *out = NULL;
     gm_subnet *s = gm_alloc(1, sizeof *s);
     if (!s) return gm_fail(err, GM_ERR_MEMORY, "no memory for a subnet");
     s->model = m;
     gm_status status = gm_resolved_init(&s->resolved, g, err);
     if (!status) status = gm_resolve(g, choice, &s->resolved, err);
-    if (!status) s->choice = s->resolved.choice;
-    const gm_norm_entry *norms = status ? NULL : gm_model_norms(m, &s->choice);
-    if (!status && !norms && g->norms > 0) {
+    if (!status) {
+        s->choice = s->resolved.choice;
+        s->tensor = gm_alloc((size_t)g->nodes * GM_SUBNET_SLOTS, sizeof *s->tensor);
+        if (!s->tensor) status = gm_fail(err, GM_ERR_MEMORY, "no memory for a subnet");
+    }
+    for (int i = 0; i < g->nodes && !status; i++)
+        if (in_use(s, i)) list_node(s, i, norm);
+    if (!status) status = name_tensors(s, err);
+    if (status) gm_subnet_destroy(s);
+    else *out = s;
+    return status;
+}
+
+gm_status gm_subnet_create(gm_model *m, const gm_choice *choice, gm_subnet **out, gm_error *err) {
+    const gm_graph *g = m->graph;
+    gm_subnet *s = NULL;
+    *out = NULL;
+    gm_status status = gm__subnet_list(m, choice, &s, err);
+    if (status) return status;
+    const gm_norm_entry *norms = gm_model_norms(m, &s->choice);
+    if (!norms && g->norms > 0) {
         char text[160];
         if (gm_choice_print(&g->space, &s->choice, text, sizeof text, NULL) != GM_OK) text[0] = '\0';
         status = gm_fail(err, GM_ERR_STATE, "subnet '%s' is not calibrated: run `gamut calibrate` for it first", text);
     }
-    if (!status) {
-        s->tensor = gm_alloc((size_t)g->nodes * GM_SUBNET_SLOTS, sizeof *s->tensor);
-        if (!s->tensor) status = gm_fail(err, GM_ERR_MEMORY, "no memory for a subnet");
-    }
-    const gm_op *norm = gm_op_find("norm");
-    for (int i = 0; i < g->nodes && !status; i++)
-        if (in_use(s, i)) list_node(s, i, norm);
-    if (!status) status = name_tensors(s, err);
     if (!status) status = fill(s, norms, err);
     if (status) gm_subnet_destroy(s);
     else *out = s;

@@ -4,14 +4,14 @@
 
 #include <stdlib.h>
 
-enum { ROLE = 0, LATENCY = 5 }; // columns of gm__table_subnet
+enum { ROLE = 0 }; // column of gm__table_subnet
 
 static const gm__report_table latencies = {
     "latency",
     {{"id", GM__TEXT, false, 0, 0}, {"batch", GM__INTEGER, true, 1, 1e6}, {"p50_ms", GM__NUMBER, false, 0, 1e9},
      {"p99_ms", GM__NUMBER, false, 0, 1e9}}};
-static const gm__report_table percentiles = { // of one batch, as the file nests them
-    "latency", {{"p50", GM__NUMBER, true, 0, 1e9}, {"p99", GM__NUMBER, false, 0, 1e9}}};
+enum { PERCENTILES = 2 };
+static const gm__column percentiles[PERCENTILES] = {{"p50", GM__NUMBER, true, 0, 1e9}, {"p99", GM__NUMBER, false, 0, 1e9}};
 
 static bool recognise(const json_t *value, bool lines) {
     const json_t *subnets = json_object_get(value, "subnets");
@@ -30,9 +30,9 @@ static gm_status read_latencies(const json_t *subnet, const char *id, const char
         long batch = strtol(key, &end, 10);
         if (*end != '\0' || batch < 1 || batch > 1000000)
             return gm_fail(err, GM_ERR_RANGE, "%s: 'latency_ms' has the batch '%.20s'", where, key);
-        double both[2];
-        for (int i = 0; i < 2; i++) {
-            const gm__column *column = &percentiles.column[i];
+        double both[PERCENTILES];
+        for (int i = 0; i < PERCENTILES; i++) {
+            const gm__column *column = &percentiles[i];
             const json_t *number = json_object_get(value, column->name);
             both[i] = json_number_value(number);
             if ((column->required && !json_is_number(number)) || !(both[i] >= column->min && both[i] <= column->max))
@@ -47,20 +47,28 @@ static gm_status read_latencies(const json_t *subnet, const char *id, const char
     return status;
 }
 
+// Its row holds the latency of one image; the others have a table of their own.
+static gm_status read_subnet(const json_t *subnet, const char *where, const gm__sink *sink, gm_error *err) {
+    const gm__cell fixed[GM__MOST_COLUMNS] = {[ROLE] = {true, 0, "profile"}};
+    json_t *one = json_object_get(json_object_get(json_object_get(subnet, "latency_ms"), "1"), "p50");
+    json_t *flat = json_copy((json_t *)(uintptr_t)subnet);
+    if (one != NULL) json_object_set(flat, "latency_ms", one);
+    else json_object_del(flat, "latency_ms");
+    gm_status status = gm__row_of(flat, &gm__table_subnet, fixed, where, sink, err);
+    json_decref(flat);
+    if (status != GM_OK) return status;
+    return read_latencies(subnet, json_string_value(json_object_get(subnet, "id")), where, sink, err);
+}
+
 static gm_status read_run(const gm__files *files, const gm__sink *sink, gm_error *err) {
     json_t *file = NULL;
     gm_status status = gm__parse_json(files->main, &file, err);
     if (status == GM_OK) status = gm__settings_of(file, "", sink, err);
     const json_t *subnets = json_object_get(file, "subnets");
     for (size_t i = 0; i < json_array_size(subnets) && status == GM_OK; i++) {
-        json_t *subnet = json_array_get(subnets, i);
-        const json_t *one = json_object_get(json_object_get(json_object_get(subnet, "latency_ms"), "1"), "p50");
         char where[64];
         snprintf(where, sizeof where, "subnets[%zu]", i);
-        gm__cell fixed[GM__MOST_COLUMNS] = {[ROLE] = {true, 0, "profile"}, [LATENCY] = {json_is_number(one), json_number_value(one), NULL}};
-        status = gm__row_of(subnet, &gm__table_subnet, fixed, where, sink, err);
-        const char *id = json_string_value(json_object_get(subnet, "id"));
-        if (status == GM_OK) status = read_latencies(subnet, id, where, sink, err);
+        status = read_subnet(json_array_get(subnets, i), where, sink, err);
     }
     json_decref(file);
     return status;

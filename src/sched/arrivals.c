@@ -1,40 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rates and burstiness of the arrivals so far: exponentially decayed counts over three scales, and the variance of counts in
-// short windows. A few dozen nanoseconds an arrival, no history kept.
+// Rates and burstiness of the arrivals so far: exponentially decayed counts over three scales, and a histogram of how many
+// came in each short window, which says how large a burst to expect. No history is kept.
 #include <gamut/sched.h>
 
 #include <math.h>
 
-static const double scale[GM_ARRIVAL_SCALES] = {4.0, 32.0, 256.0}; // of decay, in units
-enum { WINDOW = 2 };                                                // units
-static const double forget = 1.0 / 128.0;                           // of the window statistics
+static const double scale[GM_ARRIVAL_SCALES] = {1.0, 8.0, 64.0}; // of decay, in units
+static const double keep = 1.0 - 1.0 / 512.0;                     // of the histogram, a window
+static const double levels[GM_ARRIVAL_QUANTILES] = {0.1, 0.3, 0.5, 0.7, 0.9, 0.98};
 
 void gm_arrivals_init(gm_arrivals *a, int64_t unit_ns) {
     *a = (gm_arrivals){.unit_ns = unit_ns > 0 ? unit_ns : 1};
 }
 
-// Closes the windows that ended before now. After a long silence the empty ones beyond a few hundred change nothing more.
+// Bins 0, 1, 2, 3 hold these counts, then there are four a doubling.
+static int bin_of(double count) {
+    return count < 4.0 ? (int)count : gm_min((int)(4.0 * (log2(count) - 1.0)), GM_ARRIVAL_BINS - 1);
+}
+static double middle_of(int bin) {
+    return bin < 4 ? bin : exp2((bin + 0.5) / 4.0 + 1.0);
+}
+
 static void close_windows(gm_arrivals *a, int64_t now_ns) {
-    int64_t length = WINDOW * a->unit_ns;
-    int64_t passed = (now_ns - a->window_ns) / length;
-    for (int64_t i = 0; i < passed && i < 512; i++) {
-        double count = (double)a->in_window;
-        double step = fmax(forget, 1.0 / (a->weight + 1.0));
-        a->mean += step * (count - a->mean);
-        a->square += step * (count * count - a->square);
-        a->weight += 1.0;
-        a->in_window = 0;
-    }
-    a->window_ns += passed * length;
+    int64_t passed = (now_ns - a->window_ns) / a->unit_ns;
+    double empty = passed > 1 ? (double)(passed - 1) : 0.0, kept = pow(keep, empty);
+    for (int i = 0; i < GM_ARRIVAL_BINS; i++) a->bin[i] *= keep * kept;
+    a->bin[bin_of((double)a->in_window)] += kept;
+    a->bin[0] += (1.0 - kept) / (1.0 - keep);
+    a->bins = a->bins * keep * kept + kept + (1.0 - kept) / (1.0 - keep);
+    a->in_window = 0;
+    a->window_ns += passed * a->unit_ns;
 }
 
 void gm_arrivals_add(gm_arrivals *a, int64_t now_ns, int64_t deadline_ns) {
     if (a->count == 0) a->first_ns = a->last_ns = a->window_ns = now_ns;
     double gap = (double)(now_ns - a->last_ns) / (double)a->unit_ns;
-    for (int i = 0; i < GM_ARRIVAL_SCALES; i++) a->decayed[i] = (gap > 0.0 ? a->decayed[i] * exp(-gap / scale[i]) : a->decayed[i]) + 1.0;
-    if (now_ns - a->window_ns >= WINDOW * a->unit_ns) close_windows(a, now_ns);
+    for (int i = 0; i < GM_ARRIVAL_SCALES; i++)
+        a->decayed[i] = (gap > 0.0 ? a->decayed[i] * exp(-gap / scale[i]) : a->decayed[i]) + 1.0;
+    if (now_ns - a->window_ns >= a->unit_ns) close_windows(a, now_ns);
     a->in_window++;
     a->last_ns = now_ns;
+    a->latest_ns[a->count % GM_ARRIVAL_LATEST] = now_ns;
     a->count++;
     if (deadline_ns < GM_NO_DEADLINE / 2) {
         double slo = (double)(deadline_ns - now_ns);
@@ -43,7 +49,7 @@ void gm_arrivals_add(gm_arrivals *a, int64_t now_ns, int64_t deadline_ns) {
 }
 
 gm_arrival_stats gm_arrivals_read(const gm_arrivals *a, int64_t now_ns) {
-    gm_arrival_stats s = {.dispersion = 1.0, .slo_ns = a->slo_ns, .count = a->count};
+    gm_arrival_stats s = {.slo_ns = a->slo_ns, .count = a->count};
     if (a->count == 0) return s;
     double unit = (double)a->unit_ns, gap = (double)(now_ns - a->last_ns) / unit;
     double age = (double)(now_ns - a->first_ns) / unit;
@@ -52,7 +58,18 @@ gm_arrival_stats gm_arrivals_read(const gm_arrivals *a, int64_t now_ns) {
         double seen = scale[i] * (1.0 - exp(-(age + 0.5) / scale[i]));
         s.rate[i] = a->decayed[i] * exp(-gap / scale[i]) / seen / unit;
     }
-    double variance = a->square - a->mean * a->mean;
-    if (a->weight >= 8.0 && a->mean > 0.0) s.dispersion = variance / a->mean;
+    double below = 0.0;
+    for (int bin = 0, q = 0; bin < GM_ARRIVAL_BINS && q < GM_ARRIVAL_QUANTILES; bin++) {
+        below += a->bin[bin];
+        for (; q < GM_ARRIVAL_QUANTILES && a->bins > 0.0 && (below >= levels[q] * a->bins || bin == GM_ARRIVAL_BINS - 1); q++)
+            s.quantile[q] = middle_of(bin) / unit;
+    }
+    s.latest = s.rate[0];
+    if (a->count >= GM_ARRIVAL_LATEST) {
+        int64_t oldest = a->latest_ns[a->count % GM_ARRIVAL_LATEST];
+        s.latest = GM_ARRIVAL_LATEST / fmax((double)(now_ns - oldest), 1.0);
+    }
+    if (a->bins < 4.0) // too young for a spread
+        for (int q = 0; q < GM_ARRIVAL_QUANTILES; q++) s.quantile[q] = s.rate[0];
     return s;
 }

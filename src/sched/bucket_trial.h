@@ -4,7 +4,8 @@
 
 #include <gamut/sched.h>
 
-// Mean goodput accuracy of the policy, as it is now, over a few short made-up loads on one worker; always the same.
+// How good the policy is, as it is now, on a few short made-up loads: accuracy of those met, less what lost deadlines cost.
+// Always the same for the same policy and table.
 gm_status gm__bucket_trial(const gm_policy *p, const gm_latency *l, double *value, gm_error *err);
 
 #endif

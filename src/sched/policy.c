@@ -129,6 +129,7 @@ gm_status gm_policy_create(const char *name, const gm_latency *l, const gm_polic
 void gm_policy_destroy(gm_policy *p) {
     if (p == NULL) return;
     gm_free(p->hull);
+    gm_free(p->knot);
     gm_free(p);
 }
 

@@ -5,7 +5,7 @@
 
 #include <gamut/sched.h>
 
-enum { GM__BUCKETS_MOST = 512, GM__NAME_BYTES = 64 };
+enum { GM__BUCKETS_MOST = 512, GM__NAME_BYTES = 64, GM__CANDIDATES_MOST = 64 };
 
 typedef struct gm__bucket { // only those that hold a choice, by rising time
     int64_t ns;
@@ -14,8 +14,10 @@ typedef struct gm__bucket { // only those that hold a choice, by rising time
 
 typedef struct gm__hull_point { // on the upper concave hull of accuracy over time a query
     double ns, top1;
-    double slope; // of the segment that ends here, accuracy a nanosecond
 } gm__hull_point;
+typedef struct gm__price_knot { // the price of worker time is linear between these, by rising time a query
+    double ns, price;           // accuracy (percent) a nanosecond
+} gm__price_knot;
 
 typedef struct gm__policy_kind gm__policy_kind;
 struct gm__policy_kind {
@@ -35,8 +37,11 @@ struct gm_policy {
     int subnet;              // fixed, clipper, infaas
     int buckets, filled;     // slackfit
     gm__bucket bucket[GM__BUCKETS_MOST];
-    int points;              // gamut: of hull
+    int points;              // gamut: of hull; knots are one more
     gm__hull_point *hull;    // [subnets], owned
+    gm__price_knot *knot;    // [subnets + 1], owned
+    int candidates;
+    int32_t candidate[GM__CANDIDATES_MOST]; // subnets that are looked at, ascending
 };
 
 static inline int64_t gm__slack(const gm_sched_view *v, int at) {

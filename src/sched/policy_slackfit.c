@@ -57,7 +57,7 @@ static gm_status prepare(gm_policy *p, const gm_latency *l, gm_error *err) {
         fill(p, l, p->settings.buckets);
         return GM_OK;
     }
-    double best = -1.0;
+    double best = -INFINITY;
     int chosen = candidates[0];
     for (int i = 0; i < CANDIDATES; i++) {
         double value;

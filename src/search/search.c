@@ -6,13 +6,13 @@
 
 gm_search_settings gm_search_settings_default(void) {
     return (gm_search_settings){.objective = GM_OBJECTIVE_MACS, .samples = 300, .sample_images = 1000, .sample_calibrate = 256,
-                                .calibrate_images = 2000, .batch = 200, .levels = 16, .iterations = 40, .candidates = 40,
+                                .calibrate_images = 2000, .batch = 200, .predictor_epochs = 150, .levels = 16, .iterations = 40, .candidates = 40,
                                 .check = 24, .type = GM_F32, .latency_batch = 1, .latency_samples = 150, .seed = 1};
 }
 
 static gm_status check_settings(const gm_search_settings *s, gm_error *err) {
     if (s->samples < 1 || s->samples > 100000 || s->sample_images < 1 || s->sample_calibrate < 1 || s->calibrate_images < 1 ||
-        s->batch < 1 || s->levels < 1 || s->levels > 1000 || s->iterations < 0 || s->candidates < 1 ||
+        s->batch < 1 || s->predictor_epochs < 1 || s->levels < 1 || s->levels > 1000 || s->iterations < 0 || s->candidates < 1 ||
         s->candidates > GM_PROFILE_SUBNETS || s->check < 0 || s->latency_samples < 1 || s->latency_samples > 10000)
         return gm_fail(err, GM_ERR_ARGUMENT, "search: %d samples on %d images, %d levels, %d candidates: out of range", s->samples,
                        s->sample_images, s->levels, s->candidates);

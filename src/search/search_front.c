@@ -11,6 +11,7 @@ enum { LEAST_SAMPLES = 10 };
 static gm_status fit_predictor(gm__search *q, gm_error *err) {
     gm_predictor_settings settings = gm_predictor_settings_default();
     settings.seed = q->s->seed;
+    settings.epochs = q->s->predictor_epochs;
     if (q->samples < LEAST_SAMPLES)
         return gm_fail(err, GM_ERR_RANGE, "%d samples are too few for a predictor: use --samples 100 or more, or --exhaustive",
                        q->samples);

@@ -79,8 +79,9 @@ gm_status gm__router_create(const gm_profile *profile, const gm__router_settings
     if (r == NULL) return gm_fail(err, GM_ERR_MEMORY, "router: out of memory");
     r->settings = *settings;
     r->policy_wake_ns = INT64_MAX;
+    if (r->settings.policy_settings.workers == 0) r->settings.policy_settings.workers = settings->workers;
     gm_status status = gm_latency_create(profile, &settings->latency, &r->latency, err);
-    if (status == GM_OK) status = gm_policy_create(settings->policy, r->latency, &settings->policy_settings, &r->policy, err);
+    if (status == GM_OK) status = gm_policy_create(settings->policy, r->latency, &r->settings.policy_settings, &r->policy, err);
     if (status == GM_OK) status = gm__drift_init(&r->drift, r->latency, err);
     if (status == GM_OK) status = allocate(r, err);
     if (status != GM_OK) {

@@ -40,6 +40,14 @@ grep -o '"top1".*' "$work/out" >"$work/before"
 expect 0 eval "$work/run/in.safetensors" --choice max --type f32 --json
 grep -o '"top1".*' "$work/out" | cmp -s - "$work/before" || fail "the imported model answers otherwise"
 
+# One subnet of it is a checkpoint of its own.
+expect 0 import "$work/min.st" --family resnet-28 --choice min --width 0.25 --resolution 12 --out "$work/run/min.safetensors"
+says out "--choice"
+expect 0 eval "$model" --choice min --type f32 --json
+grep -o '"top1".*' "$work/out" >"$work/before"
+expect 0 eval "$work/run/min.safetensors" --choice min --type f32 --json
+grep -o '"top1".*' "$work/out" | cmp -s - "$work/before" || fail "the imported subnet answers otherwise"
+
 # Refused, with what to do.
 expect 1 export "$model" --choice random:5 --out "$work/no.onnx"
 says err "gamut calibrate $model --choices 'random:5'"
@@ -68,5 +76,8 @@ says err "it is not run"
 expect 1 import fuzz/corpus/torch/zip_ck.pth --family mbv3 --out "$work/no"
 expect 2 import "$work/max.safetensors" --out "$work/no"
 expect 2 import "$work/max.safetensors" --family mbv3
+mkdir "$work/folder"
+expect 1 import "$work/folder" --out "$work/no"
+says err "net.config"
 [ ! -e "$work/no" ] || fail "a refused import leaves a file"
 finish
