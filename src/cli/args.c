@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_OPTIONS = 24, COMMON = 6, HELP_COLUMN = 26 };
+enum { MAX_OPTIONS = 32, COMMON = 6, HELP_COLUMN = 26 };
 
 typedef struct common_values {
     bool help, json, quiet, verbose;

@@ -21,7 +21,7 @@ struct gm__command {
     int (*run)(const gm__command *self, int argc, char **argv); // argv[0] is the command's name
 };
 extern const gm__command gm__cmd_info, gm__cmd_space, gm__cmd_count, gm__cmd_data, gm__cmd_train,
-    gm__cmd_eval, gm__cmd_calibrate, gm__cmd_bench, gm__cmd_profile, gm__cmd_search;
+    gm__cmd_eval, gm__cmd_calibrate, gm__cmd_simulate, gm__cmd_bench, gm__cmd_profile, gm__cmd_search;
 
 // --- args.c
 typedef struct gm__list { // of an option that may be repeated; items belong to argv, the array to

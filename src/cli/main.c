@@ -7,7 +7,7 @@
 static const gm__command *const commands[] = {
     &gm__cmd_train, &gm__cmd_eval, &gm__cmd_calibrate, &gm__cmd_search, &gm__cmd_profile,
     &gm__cmd_info, &gm__cmd_space,
-    &gm__cmd_count, &gm__cmd_data, &gm__cmd_bench,     NULL,
+    &gm__cmd_count, &gm__cmd_data, &gm__cmd_simulate, &gm__cmd_bench,     NULL,
 };
 
 static void show_commands(FILE *to) {
