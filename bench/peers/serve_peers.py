@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same model behind servers of others and behind ours, under the same trace: goodput under a deadline.
 
-    pip install litserve==0.2.17 mlserver==1.7.1 onnxruntime==1.23.2
+    pip install litserve==0.2.19 mlserver==1.7.1 "uvloop<0.22" onnxruntime==1.32.0
     python3 bench/peers/serve_peers.py --peer all --gamut build/release/gamut --model M.safetensors --profile P.json \
         --trace bursty:200,800,4 --load 0.7 --slo-ms 36 --duration 30 --data fashion-mnist
 
@@ -139,7 +139,7 @@ def mlserver(a, environment, folder):
     json.dump({"http_port": a.port, "grpc_port": a.port + 1, "metrics_port": a.port + 2, "host": "127.0.0.1", "parallel_workers": a.workers,
                "debug": False}, open(os.path.join(folder, "settings.json"), "w"))
     environment["PYTHONPATH"] = folder
-    return Server([sys.executable, "-m", "mlserver", "start", folder], f"http://127.0.0.1:{a.port}/v2/models/m/ready", folder, environment)
+    return Server([os.path.join(os.path.dirname(sys.executable), "mlserver"), "start", folder], f"http://127.0.0.1:{a.port}/v2/models/m/ready", folder, environment)
 
 
 PEERS = {"litserve": litserve, "mlserver": mlserver}
@@ -147,12 +147,12 @@ PEERS = {"litserve": litserve, "mlserver": mlserver}
 
 def replay(a, rate, encoding, plain):
     command = [a.gamut, "replay", "--url", f"http://127.0.0.1:{a.port}", "--trace", a.trace, "--rate", str(rate), "--slo-ms", str(a.slo_ms),
-               "--duration", str(a.duration), "--data", a.data, "--encoding", encoding, "--json", "--seed", str(a.seed)]
+               "--data", a.data, "--encoding", encoding, "--json"]
     if plain:
         command += ["--model", "m", "--plain"]
     # A short run first: pools, caches and processes are warm when it counts.
-    run(command[:-1] + [str(a.seed + 1000), "--duration", "2"])
-    return json.loads(run(command))
+    run(command + ["--duration", "2", "--seed", str(a.seed + 1000)])
+    return json.loads(run(command + ["--duration", str(a.duration), "--seed", str(a.seed)]))
 
 
 def main():
@@ -194,7 +194,7 @@ def main():
             for encoding in ("json", "binary"):
                 row = replay(a, rate, encoding, False)
                 best[f"gamut {encoding}"] = row
-                say(server="gamut", encoding=encoding, policy=a.policy, rate=rate, **row)
+                say(server="gamut", encoding=encoding, policy=a.policy, offered=rate, **row)
         finally:
             server.stop()
     header = safetensors_header(a.model)
@@ -209,7 +209,7 @@ def main():
                     row = replay(a, rate, "json", True)
                 finally:
                     server.stop()
-            say(server=peer, subnet=subnet, rate=rate, **row)
+            say(server=peer, subnet=subnet, offered=rate, **row)
             if peer not in best or row["met"] > best[peer]["met"]:
                 best[peer] = row
     peers = [row["met"] / a.duration for name, row in best.items() if not name.startswith("gamut")]
@@ -223,8 +223,9 @@ def safetensors_header(path):
     """Mean and deviation of the inputs, as the model file has them."""
     with open(path, "rb") as f:
         meta = json.loads(f.read(int.from_bytes(f.read(8), "little")))["__metadata__"]
-    mean = [float(v) for v in meta["input_mean"].replace(",", " ").split()]
-    std = [float(v) or 1.0 for v in meta["input_std"].replace(",", " ").split()]
+    channels = range(int(meta["channels"]))
+    mean = [float(meta[f"input_mean.{c}"]) for c in channels]
+    std = [float(meta[f"input_std.{c}"]) or 1.0 for c in channels]
     return {"MEAN": json.dumps(mean), "STD": json.dumps(std)}
 
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_OPTIONS = 24, COMMON = 6, HELP_COLUMN = 26 };
+enum { MAX_OPTIONS = 40, COMMON = 6, HELP_COLUMN = 26 };
 
 typedef struct common_values {
     bool help, json, quiet, verbose;

@@ -16,6 +16,7 @@ static const gm__command *const commands[] = {
     &gm__cmd_import,
     &gm__cmd_serve,
     &gm__cmd_replay,
+    &gm__cmd_simulate,
     &gm__cmd_checkpoint,
     &gm__cmd_report,
     &gm__cmd_info,

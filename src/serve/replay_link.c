@@ -50,6 +50,7 @@ gm_status gm__link_open(gm__link *l, const gm__address *to, gm_error *err) {
     if (l->fd < 0) return gm_fail(err, GM_ERR_IO, "no socket: %s", strerror(errno));
     setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     l->state = GM__LINK_CONNECTING;
+    l->host = to->host;
     l->reused = false;
     if (connect(l->fd, (const struct sockaddr *)&to->address, to->bytes) != 0 && errno != EINPROGRESS) {
         gm_fail(err, GM_ERR_IO, "cannot connect to %.120s: %s", to->host, strerror(errno));
@@ -77,7 +78,7 @@ static gm_status finish_connecting(gm__link *l, gm_error *err) {
     struct pollfd ready = {.fd = l->fd, .events = POLLOUT};
     if (poll(&ready, 1, 0) == 0) return GM_OK;
     if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &problem, &size) != 0 || problem != 0)
-        return gm_fail(err, GM_ERR_IO, "cannot connect: %s", strerror(problem));
+        return gm_fail(err, GM_ERR_IO, "cannot connect to %.120s: %s; does the server run there?", l->host, strerror(problem));
     l->state = GM__LINK_SENDING;
     return GM_OK;
 }

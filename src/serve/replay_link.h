@@ -25,6 +25,7 @@ typedef struct gm__link {
     size_t sent;
     gm__response_head head;
     int request; // the caller's
+    const char *host; // for errors
 } gm__link;
 gm_status gm__link_open(gm__link *l, const gm__address *to, gm_error *err); // begins to connect
 // Moves on as far as it can; *whole: an answer lies in l->in. An error means the connection is of no more use.
