@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One block: the cheaper transform by an estimate from a sample, then each plane as what is smallest. Mantissa planes of
-// weights are noise; they are recognised by their entropy and not given to zstd at all (a copy is some three times faster, and the size the same).
+// weights are noise; they are recognised by their entropy and not given to zstd at all: a copy is some three times faster, and the
+// size the same.
 #include "checkpoint/lossless.h"
 
 #include <math.h>
