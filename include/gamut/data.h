@@ -29,6 +29,10 @@ typedef struct gm_dataset_status {
 } gm_dataset_status;
 GM_API int gm_dataset_known(gm_dataset_status *list, int max); // returns the count; checks presence and sizes
 
+// One picture file (PNG, JPEG or PPM, by its first bytes) as `channels` (1: grey, 3: RGB) values a pixel. GM_ERR_ARGUMENT when it
+// is not side x side pixels, unless `resize`: then its centre square is scaled. pixels: side*side*channels bytes.
+GM_API gm_status gm_picture_read(const char *path, int side, int channels, bool resize, uint8_t *pixels, gm_error *err);
+
 // Train / validation: a seeded random subset of `held_out` images (whole groups). Indices owned by the caller (gm_free).
 GM_API gm_status gm_dataset_split(const gm_dataset *d, int held_out, uint64_t seed, int32_t **train, int *train_count,
                                   int32_t **val, int *val_count, gm_error *err);

@@ -54,6 +54,8 @@ GM_API gm_norm_entry *gm_model_norms(gm_model *m, const gm_choice *choice); // N
 // Mean 0 and variance 1, new or started over. Entries may move when another one is added: keep no pointers to them.
 GM_API gm_status gm_model_norms_add(gm_model *m, const gm_choice *choice, gm_norm_entry **out, gm_error *err);
 GM_API void gm_model_norms_clear(gm_model *m); // after the weights changed
+// Statistics (a channel of a norm of a subnet) that are calibrated, and how many of them are distinct blocks' and so are stored.
+GM_API gm_status gm_model_norms_sharing(const gm_model *m, uint64_t *calibrated, uint64_t *stored, gm_error *err);
 // Model file: docs/format-model.md. Whole or not at all; fully checked on reading (specs: hardening 2.2).
 GM_API gm_status gm_model_save(const gm_model *m, const char *path, gm_error *err);
 GM_API gm_status gm_model_load(const char *path, gm_model **out, gm_error *err);

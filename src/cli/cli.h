@@ -23,7 +23,7 @@ struct gm__command {
 extern const gm__command gm__cmd_train, gm__cmd_eval, gm__cmd_calibrate, gm__cmd_profile,
     gm__cmd_search, gm__cmd_export, gm__cmd_import, gm__cmd_serve, gm__cmd_replay,
     gm__cmd_simulate, gm__cmd_checkpoint, gm__cmd_report, gm__cmd_info, gm__cmd_space, gm__cmd_count, gm__cmd_data,
-    gm__cmd_bench;
+    gm__cmd_bench, gm__cmd_infer;
 
 // --- args.c
 typedef struct gm__list { // of an option that may be repeated; items belong to argv, the array to

@@ -10,6 +10,7 @@ static const gm__command *const commands[] = {
     &gm__cmd_train,
     &gm__cmd_eval,
     &gm__cmd_calibrate,
+    &gm__cmd_infer,
     &gm__cmd_profile,
     &gm__cmd_search,
     &gm__cmd_export,

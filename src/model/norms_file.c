@@ -31,6 +31,7 @@ void gm__norms_parts_fini(gm__norms_parts *p) {
 typedef struct pool {
     gm__norms_parts *p;
     size_t used, cap;  // of mean and var
+    size_t seen;       // what it would be without sharing
     int64_t *bucket;   // place + 1 of a stored block, by hash
     uint64_t *hash;
     size_t buckets, stored;
@@ -79,6 +80,7 @@ static gm_status pool_entry(pool *q, const gm_model *m, const gm_norm_entry *e, 
         *place = -1;
         if (!r->node[i].active) continue;
         size_t at = m->norm_offset[i], c = (size_t)r->node[i].out.c;
+        q->seen += c;
         status = pool_put(q, i, e->mean + at, e->var + at, c, place, err);
     }
     return status;
@@ -96,6 +98,20 @@ static gm_status pool_all(pool *q, const gm_model *m, gm_error *err) {
     gm_resolved_fini(&r);
     gm_free(q->bucket);
     gm_free(q->hash);
+    return status;
+}
+
+gm_status gm_model_norms_sharing(const gm_model *m, uint64_t *calibrated, uint64_t *stored, gm_error *err) {
+    size_t n = (size_t)m->entries;
+    gm__norms_parts p = {.sorted = gm_alloc(n + 1, sizeof *p.sorted),
+                         .place = gm_alloc(n * (size_t)m->graph->norms + 1, sizeof *p.place)};
+    pool q = {.p = &p};
+    gm_status status = p.sorted && p.place ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to compare statistics");
+    for (size_t i = 0; i < n && !status; i++) p.sorted[i] = &m->entry[i];
+    if (!status) status = pool_all(&q, m, err);
+    *calibrated = q.seen;
+    *stored = q.used;
+    gm__norms_parts_fini(&p);
     return status;
 }
 
