@@ -85,11 +85,11 @@ static void choose_units(typing *t, const gm_model *m) {
 
 static gm_status check_ranges(const gm_model *m, gm_error *err) {
     for (int i = 0; i < m->entries; i++) {
-        char text[128];
+        char text[160];
         if (m->entry[i].ranged) continue;
         if (gm_choice_print(&m->graph->space, &m->entry[i].choice, text, sizeof text, NULL) != GM_OK) text[0] = '\0';
         return gm_fail(err, GM_ERR_STATE,
-                       "int8 needs activation ranges, and subnet '%.90s' has none; run: gamut calibrate MODEL --choices again", text);
+                       "int8 needs activation ranges, and one subnet has none; run: gamut calibrate MODEL --choices '%s'", text);
     }
     return GM_OK;
 }
