@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEEDS = 10, FIXED = 6, OTHERS = 5, POLICIES = OTHERS + 2 * FIXED, WORKLOADS = 20, DP_STATES = 100 };
+enum { SEEDS = 10, FIXED = 6, OTHERS = 5, POLICIES = OTHERS + 2 * FIXED, WORKLOADS = 20, DP_STATES = 40 };
 static const char *const others[OTHERS] = {"gamut", "slackfit", "maxbatch", "maxacc", "infaas"};
 static const double loads[] = {0.5, 0.7, 0.9};
 static const double slos[] = {1.2, 2.0};
@@ -29,10 +29,10 @@ typedef struct grid {
     bool first, exact;
     // over the cells at load 0.7
     double worst_gap, worst_rival, worst_spread; // gamut to the oracle; gamut to the best rival, and the spread there
-    char gap_at[160], rival_at[160], slackfit_at[400];
+    char gap_at[160], rival_at[240];
     int slackfit_short;
     double gain, ratio;                 // best headline figures
-    char gain_at[240], ratio_at[240];
+    char gain_at[320], ratio_at[320];
 } grid;
 
 static double mean(const double *v, int n) {
