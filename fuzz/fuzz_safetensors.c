@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         return 0;
     }
     check_tensors(f, data, bytes);
-    if (gm__model_from_tensors(f, "fuzz", &m, &err) == GM_OK) check_model(m);
+    if (gm_model_from_tensors(f, "fuzz", &m, &err) == GM_OK) check_model(m);
     else require(m == NULL && err.text[0] != '\0');
     gm_model_destroy(m);
     gm_tensor_file_destroy(f);

@@ -111,6 +111,10 @@ GM_API void gm_parallel(int units, gm_task *task, void *context);
 GM_API gm_status gm_scratch_reserve(size_t bytes_per_worker, gm_error *err);
 GM_API void *gm_scratch(int worker);
 GM_API void gm_scratch_release(void); // frees all (at exit, for leak checkers)
+// The calling thread works beside the others from now on, until alone is false: gm_threads is 1 for it, gm_parallel stays on
+// it, and its scratch is its own (freed at the end). For a thread in the background that runs a walker while another one
+// trains.
+GM_API void gm_thread_alone(bool alone);
 
 // ---------------------------------------------------------------------------------------------
 // Random numbers: counter based (Philox 4x32-10 or equal quality). A stream is named by a key, so
@@ -172,6 +176,8 @@ GM_API gm_status gm_file_write(const char *path, const void *data, size_t bytes,
 GM_API gm_status gm_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *bytes, gm_error *err);
 // As gm_file_read, but expands gzip when the name ends in .gz (max_bytes bounds the expanded size).
 GM_API gm_status gm_file_read_gz(const char *path, size_t max_bytes, uint8_t **data, size_t *bytes, gm_error *err);
+// Removes a file and syncs its folder. Removing one that is not there is fine.
+GM_API gm_status gm_file_remove(const char *path, gm_error *err);
 GM_API bool gm_path_exists(const char *path);
 GM_API bool gm_path_is_folder(const char *path);
 GM_API gm_status gm_folder_create(const char *path, gm_error *err); // with parents; existing is fine

@@ -127,6 +127,10 @@ typedef struct gm_kernels {
     void (*add)(gm_dtype t, int rows, int c, const void *a, int lda, const void *b, int ldb, void *y, int ldy);
     void (*convert)(gm_dtype from, gm_dtype to, size_t count, const void *x, void *y); // F32 <-> BF16, flat
 
+    // f32 rows to int8 and back: q = round to even(x / unit), within +-127 (NaN: 0); x = q * unit
+    void (*quantize)(int rows, int c, float unit, const float *x, int ldx, int8_t *y, int ldy);
+    void (*dequantize)(int rows, int c, float unit, const int8_t *x, int ldx, float *y, int ldy);
+
     // --- batch norm. sum[c], sumsq[c] (f32) are WRITTEN (not added): one call = one image range of the caller's.
     void (*norm_stats)(gm_dtype t, int rows, int c, const void *x, int ldx, float *sum, float *sumsq);
     // y = act(x*scale[c] + shift[c] + residual), residual may be NULL

@@ -4,6 +4,7 @@
 #define GAMUT_MODEL_H
 
 #include <gamut/graph.h>
+#include <gamut/tensor.h>
 
 // What a recipe may set. Zero = the preset's own value.
 typedef struct gm_model_settings {
@@ -29,6 +30,7 @@ GM_API const char *const *gm_model_presets(void);
 typedef struct gm_norm_entry {
     gm_choice choice; // canonical
     float *mean, *var; // graph->norm_floats each; only the active channels are meaningful, the rest 0 and 1
+    bool ranged;       // its activations are counted in the model's range
 } gm_norm_entry;
 typedef struct gm_model {
     char preset[32];
@@ -38,6 +40,9 @@ typedef struct gm_model {
     size_t *norm_offset; // one a node (offset of its statistics), owned
     int entries, entries_cap;
     gm_norm_entry *entry; // owned
+    // One a node: the largest |value| of its output, on average over images, in the calibrated subnet where that is largest; 0:
+    // not measured. int8 plans need it (docs/inference.md).
+    float *range; // owned, graph->nodes
     // how the inputs were prepared: (pixel/255 - mean[c]) / std[c]
     float input_mean[4], input_std[4];
     char data[32];       // name of the data set
@@ -52,5 +57,11 @@ GM_API void gm_model_norms_clear(gm_model *m); // after the weights changed
 // Model file: docs/format-model.md. Whole or not at all; fully checked on reading (specs: hardening 2.2).
 GM_API gm_status gm_model_save(const gm_model *m, const char *path, gm_error *err);
 GM_API gm_status gm_model_load(const char *path, gm_model **out, gm_error *err);
+// The same for a file that was read already; what names it in errors.
+GM_API gm_status gm_model_from_tensors(const gm_tensor_file *file, const char *what, gm_model **out, gm_error *err);
+// Another container of model files: when the first 8 bytes of a path are these, gm_model_load asks unpack for the model file
+// in it (*image: gm_free). One such container; set at the start of a program.
+typedef gm_status gm_model_unpack(const char *path, uint8_t **image, size_t *bytes, gm_error *err);
+GM_API void gm_model_container(const uint8_t magic[8], gm_model_unpack *unpack);
 
 #endif

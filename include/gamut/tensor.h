@@ -32,7 +32,14 @@ GM_API gm_status gm_tensor_writer_create(gm_tensor_writer **out, gm_error *err);
 GM_API gm_status gm_tensor_writer_meta(gm_tensor_writer *w, const char *key, const char *value, gm_error *err);
 GM_API gm_status gm_tensor_writer_add(gm_tensor_writer *w, const char *name, gm_dtype type, int rank, const uint64_t *dims,
                                       const void *data, gm_error *err);
+// The same for a tensor that is made when it is needed: fill writes its bytes to `to` (aligned to 64 bytes, or as the tensor
+// lies in an image). context must live until then.
+typedef void gm_tensor_fill(const void *context, void *to);
+GM_API gm_status gm_tensor_writer_add_filled(gm_tensor_writer *w, const char *name, gm_dtype type, int rank,
+                                             const uint64_t *dims, gm_tensor_fill *fill, const void *context, gm_error *err);
 GM_API gm_status gm_tensor_writer_commit(gm_tensor_writer *w, const char *path, gm_error *err); // frees w in every case
+// The same bytes in memory, at *data, which is made larger when *room does not suffice; the caller frees it.
+GM_API gm_status gm_tensor_writer_image(const gm_tensor_writer *w, uint8_t **data, size_t *room, size_t *bytes, gm_error *err);
 GM_API void gm_tensor_writer_destroy(gm_tensor_writer *w);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <gamut/data.h>
 #include <gamut/model.h>
+#include <gamut/tensor.h>
 
 // ---------------------------------------------------------------------------------------------
 // The walker: one pass of one subnet over one batch. Memory is sized for the largest subnet and batch at creation.
@@ -32,6 +33,9 @@ typedef struct gm_pass {
     bool dropout;
 } gm_pass;
 GM_API gm_status gm_walker_forward(gm_walker *w, const gm_pass *pass, const gm_batch *batch, gm_error *err);
+// Adds, for each node that ran in the last forward, the sum over images of the largest |value| of its output. Products behind
+// which a norm stands are left out: nobody keeps their values.
+GM_API void gm_walker_add_ranges(const gm_walker *w, double *sum);
 // f32 logits of the last forward: row of image i at [i*ld]
 GM_API const float *gm_walker_logits(const gm_walker *w, int *ld);
 // Gradient of the last TRAIN forward: dlogits like the logits; ADDS to grads (graph->floats).
@@ -44,7 +48,7 @@ typedef struct gm_calibrate_settings {
     uint64_t seed;
 } gm_calibrate_settings;
 GM_API gm_calibrate_settings gm_calibrate_settings_default(void);
-// Adds (or replaces) the entry of each choice in m.
+// Adds (or replaces) the entry of each choice in m, and widens m->range to its activations.
 GM_API gm_status gm_calibrate(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
                               const gm_augment *a, const gm_calibrate_settings *s, const gm_choice *choice, gm_error *err);
 typedef struct gm_eval_result {
@@ -67,6 +71,26 @@ typedef enum gm_sort { GM_SORT_FREE, GM_SORT_BANDED, GM_SORT_NONE } gm_sort;
 // How the gradients of a step's subnets become one: their sum; each element divided by the sum of the weights of the
 // subnets that use it; or by its square root.
 typedef enum gm_aggregation { GM_AGGREGATION_SUM, GM_AGGREGATION_AVG, GM_AGGREGATION_AVG_SQRT } gm_aggregation;
+// Where training states go instead of DIR/state.safetensors: a history of them, perhaps compressed (docs/checkpoints.md).
+typedef struct gm_train_mark { // when a state was taken
+    uint64_t step;
+    double epoch, seconds, loss;
+} gm_train_mark;
+typedef struct gm_train_store {
+    double every; // epochs between states; 0: by checkpoint_seconds
+    int restores; // for experiments: so many times, evenly spaced, the run goes on from what was saved just then
+    // Is there a run that was begun and not ended?
+    bool (*unfinished)(void *self);
+    // A new run begins: what is there of another one goes.
+    gm_status (*begin)(void *self, gm_error *err);
+    // state: read before this returns; wait: return only when it is on disk.
+    gm_status (*save)(void *self, const gm_tensor_writer *state, const gm_train_mark *mark, bool wait, gm_error *err);
+    gm_status (*load)(void *self, gm_tensor_file **out, gm_error *err);
+    // The model is written: the run has ended.
+    gm_status (*finish)(void *self, gm_error *err);
+    void *self;
+} gm_train_store;
+
 typedef struct gm_train_settings {
     char preset[32];
     gm_model_settings model;
@@ -106,6 +130,8 @@ typedef struct gm_train_settings {
     bool type_auto;                // BF16 where the processor multiplies it, else F32
     uint64_t seed;
     double checkpoint_seconds;     // between training states on disk; default 60
+    char init[512];                // a model file of the same network to start from; empty: random weights
+    const gm_train_store *store;   // default NULL: state.safetensors
     int tta;                       // reserved 0
 } gm_train_settings;
 GM_API gm_train_settings gm_train_settings_default(void);

@@ -17,6 +17,21 @@ static struct {
     int workers;  // that have a block of that size
 } scratch;
 
+// Of a thread that works beside the others.
+static _Thread_local struct {
+    bool on;
+    void *block;
+    size_t bytes;
+} alone;
+
+void gm_thread_alone(bool on) {
+    alone.on = on;
+    if (on) return;
+    gm_free(alone.block);
+    alone.block = NULL;
+    alone.bytes = 0;
+}
+
 // Set while a thread works for a team, so that a nested call stays on its thread and its scratch.
 static _Thread_local int nested_worker = -1;
 
@@ -46,6 +61,7 @@ static int usable_processors(void) {
 }
 
 int gm_threads(void) {
+    if (alone.on) return 1;
     int n = atomic_load(&thread_count);
     if (n > 0) return n;
     n = usable_processors();
@@ -78,8 +94,8 @@ static void run_share(void *argument, int worker, int workers) {
 
 void gm_parallel(int units, gm_task *task, void *context) {
     if (units <= 0) return;
-    if (nested_worker >= 0) {
-        task(context, 0, units, nested_worker);
+    if (nested_worker >= 0 || alone.on) {
+        task(context, 0, units, gm_max(nested_worker, 0));
         return;
     }
     int workers = gm_threads();
@@ -94,7 +110,18 @@ void gm_parallel(int units, gm_task *task, void *context) {
     }
 }
 
+static gm_status reserve_alone(size_t bytes, gm_error *err) {
+    if (bytes <= alone.bytes) return GM_OK;
+    void *fresh = gm_alloc(bytes, 1);
+    if (!fresh) return gm_fail(err, GM_ERR_MEMORY, "no memory for %zu bytes of scratch", bytes);
+    gm_free(alone.block);
+    alone.block = fresh;
+    alone.bytes = bytes;
+    return GM_OK;
+}
+
 gm_status gm_scratch_reserve(size_t bytes_per_worker, gm_error *err) {
+    if (alone.on) return reserve_alone(bytes_per_worker, err);
     int workers = gm_threads();
     if (bytes_per_worker <= scratch.bytes && workers <= scratch.workers) return GM_OK;
     size_t bytes = bytes_per_worker > scratch.bytes ? bytes_per_worker : scratch.bytes;
@@ -121,6 +148,7 @@ gm_status gm_scratch_reserve(size_t bytes_per_worker, gm_error *err) {
 }
 
 void *gm_scratch(int worker) {
+    if (alone.on) return alone.block;
     return worker >= 0 && worker < scratch.workers ? scratch.block[worker] : NULL;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A file appears whole or not at all: written beside under another name, synced, renamed over the
 // old one, and the folder synced so that the new name survives a power cut too.
+#include "base/file_calls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <gamut/base.h>
@@ -52,7 +54,7 @@ static gm_status open_beside(gm_writer *w, gm_error *err) {
                               w->path + folder, number);
         if (length >= (int)sizeof w->beside) errno = ENAMETOOLONG;
         w->fd = length < (int)sizeof w->beside
-                    ? open(w->beside, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666)
+                    ? gm__file_calls_now->open(w->beside, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666)
                     : -1;
         if (w->fd < 0)
             return gm_fail(err, GM_ERR_IO, "%s: cannot write: %s", w->path, strerror(errno));
@@ -61,9 +63,9 @@ static gm_status open_beside(gm_writer *w, gm_error *err) {
         if (flock(w->fd, LOCK_EX | LOCK_NB) == 0 && fstat(w->fd, &opened) == 0 &&
             S_ISREG(opened.st_mode) && stat(w->beside, &named) == 0 &&
             opened.st_ino == named.st_ino && opened.st_dev == named.st_dev &&
-            ftruncate(w->fd, 0) == 0)
+            gm__file_calls_now->truncate(w->fd, 0) == 0)
             return GM_OK;
-        close(w->fd);
+        gm__file_calls_now->close(w->fd);
         w->fd = -1;
     }
     return gm_fail(err, GM_ERR_STATE, "%s: %d writers at work on it already", w->path, MOST_WRITERS);
@@ -89,7 +91,7 @@ gm_status gm_writer_open(const char *path, gm_writer **out, gm_error *err) {
 
 static gm_status write_all(gm_writer *w, const uint8_t *data, size_t bytes, gm_error *err) {
     while (bytes > 0) {
-        ssize_t n = write(w->fd, data, bytes);
+        ssize_t n = gm__file_calls_now->write(w->fd, data, bytes);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) {
             w->failed = true;
@@ -133,13 +135,13 @@ static gm_status sync_folder(const char *path, gm_error *err) {
     } else {
         *slash = '\0';
     }
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = gm__file_calls_now->open_folder(folder);
     // Some file systems cannot sync a folder (EINVAL), and one may be writable but not readable.
-    bool failed = fd >= 0 && fsync(fd) != 0 && errno != EINVAL && errno != EROFS;
+    bool failed = fd >= 0 && gm__file_calls_now->sync(fd) != 0 && errno != EINVAL && errno != EROFS;
     int reason = errno;
-    if (fd >= 0) close(fd);
+    if (fd >= 0) gm__file_calls_now->close(fd);
     if (!failed) return GM_OK;
-    return gm_fail(err, GM_ERR_IO, "%s: written, but its folder cannot be synced: %s", path,
+    return gm_fail(err, GM_ERR_IO, "%s: changed, but its folder cannot be synced: %s", path,
                    strerror(reason));
 }
 
@@ -151,17 +153,17 @@ gm_status gm_writer_commit(gm_writer *w, gm_error *err) {
         return status;
     }
     gm_status status = flush(w, err);
-    if (status == GM_OK && fsync(w->fd) != 0)
+    if (status == GM_OK && gm__file_calls_now->sync(w->fd) != 0)
         status = gm_fail(err, GM_ERR_IO, "%s: cannot sync: %s; nothing there was changed", w->path,
                          strerror(errno));
-    if (status == GM_OK && rename(w->beside, w->path) != 0)
+    if (status == GM_OK && gm__file_calls_now->rename(w->beside, w->path) != 0)
         status = gm_fail(err, GM_ERR_IO, "%s: cannot put the new file in place: %s", w->path,
                          strerror(errno));
     if (status != GM_OK) {
         gm_writer_abort(w);
         return status;
     }
-    close(w->fd);
+    gm__file_calls_now->close(w->fd);
     status = sync_folder(w->path, err);
     gm_free(w);
     return status;
@@ -170,10 +172,18 @@ gm_status gm_writer_commit(gm_writer *w, gm_error *err) {
 void gm_writer_abort(gm_writer *w) {
     if (!w) return;
     if (w->fd >= 0) {
-        unlink(w->beside); // while still locked, so it is our own
-        close(w->fd);
+        gm__file_calls_now->unlink(w->beside); // while still locked, so it is our own
+        gm__file_calls_now->close(w->fd);
     }
     gm_free(w);
+}
+
+gm_status gm_file_remove(const char *path, gm_error *err) {
+    if (gm__file_calls_now->unlink(path) != 0) {
+        if (errno == ENOENT) return GM_OK;
+        return gm_fail(err, GM_ERR_IO, "%s: cannot remove it: %s", path, strerror(errno));
+    }
+    return sync_folder(path, err);
 }
 
 gm_status gm_file_write(const char *path, const void *data, size_t bytes, gm_error *err) {

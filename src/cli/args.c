@@ -8,14 +8,20 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { MAX_OPTIONS = 32, COMMON = 6, HELP_COLUMN = 26 };
+enum { MAX_OPTIONS = 40, COMMON = 6, HELP_COLUMN = 26 };
 
 typedef struct common_values {
     bool help, json, quiet, verbose;
     int threads;
     const char *seed;
 } common_values;
+
+bool gm__same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
 
 int gm__failed(const gm_error *err) {
     fflush(stdout);

@@ -20,8 +20,10 @@ struct gm__command {
     const char *example;   // command lines for --help
     int (*run)(const gm__command *self, int argc, char **argv); // argv[0] is the command's name
 };
-extern const gm__command gm__cmd_info, gm__cmd_space, gm__cmd_count, gm__cmd_data, gm__cmd_train,
-    gm__cmd_eval, gm__cmd_calibrate, gm__cmd_simulate, gm__cmd_bench, gm__cmd_profile, gm__cmd_search;
+extern const gm__command gm__cmd_train, gm__cmd_eval, gm__cmd_calibrate, gm__cmd_profile,
+    gm__cmd_search, gm__cmd_export, gm__cmd_import, gm__cmd_serve, gm__cmd_replay,
+    gm__cmd_simulate, gm__cmd_checkpoint, gm__cmd_report, gm__cmd_info, gm__cmd_space, gm__cmd_count, gm__cmd_data,
+    gm__cmd_bench;
 
 // --- args.c
 typedef struct gm__list { // of an option that may be repeated; items belong to argv, the array to
@@ -58,6 +60,8 @@ int gm__args_parse(const gm__command *command, const gm__option *options, int mi
 void gm__list_free(gm__list *list);
 // A message about wrong usage; returns GM__EXIT_USAGE.
 int gm__usage_error(const gm__command *command, const char *format, ...) GM_PRINTF(2, 3);
+// Two names of one existing file: what is read must not be written over.
+bool gm__same_file(const char *a, const char *b);
 // Prints err to standard error; returns GM__EXIT_FAILED.
 int gm__failed(const gm_error *err);
 // The candidate nearest to word by edit distance, or NULL when none is near. Candidates end with

@@ -2,6 +2,7 @@
 // gamut train: a recipe to a trained supernet.
 #include "cli.h"
 #include "recipe.h"
+#include "run_store.h"
 
 #include <errno.h>
 #include <string.h>
@@ -57,14 +58,19 @@ static bool holds(const char *dir, const char *name) {
 static gm_status check_folder(const char *dir, const train_options *o, bool *found, gm_error *err) {
     char state[PATH_BYTES + 64];
     bool finished = holds(dir, "model.safetensors");
-    *found = holds(dir, "state.safetensors");
+    bool saved = holds(dir, "state.safetensors");
+    *found = saved || gm__run_store_unfinished(dir);
     if (*found && o->force) {
         snprintf(state, sizeof state, "%s/state.safetensors", dir);
-        if (unlink(state) != 0) {
+        if (saved && unlink(state) != 0) {
             return gm_fail(err, GM_ERR_IO, "%.180s: cannot remove: %s", state, strerror(errno));
         }
+        snprintf(state, sizeof state, "%s/checkpoints", dir);
+        gm_status status = gm_checkpoint_clear(state, err);
+        snprintf(state, sizeof state, "%s/checkpoints/running", dir);
+        if (status == GM_OK && gm_path_exists(state)) status = gm_file_remove(state, err);
         *found = false;
-        return GM_OK;
+        return status;
     }
     if (*found && !o->resume) {
         return gm_fail(err, GM_ERR_STATE,
@@ -211,8 +217,13 @@ static gm_status train(const gm__args *args, const train_options *o, const char 
     if (status != GM_OK) return status;
     watcher w = {0};
     gm_train_observer observer = {on_step, &w};
+    gm__run_store store;
+    if ((status = gm__run_store_init(&store, recipe, dir, err)) != GM_OK) return status;
+    if (store.hooks.self != NULL) recipe->train.store = &store.hooks;
     status = gm_train(&recipe->train, dir, o->resume, recipe->test, &observer, result, err);
     gm_progress_destroy(w.progress);
+    gm__run_store_fini(&store);
+    recipe->train.store = NULL;
     if (status == GM_OK && found) status = gm__recipe_write(recipe, path, err);
     return status;
 }

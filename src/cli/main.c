@@ -2,12 +2,29 @@
 // gamut: dispatches to one subcommand.
 #include "cli.h"
 
+#include <gamut/checkpoint.h>
+
 #include <string.h>
 
 static const gm__command *const commands[] = {
-    &gm__cmd_train, &gm__cmd_eval, &gm__cmd_calibrate, &gm__cmd_search, &gm__cmd_profile,
-    &gm__cmd_info, &gm__cmd_space,
-    &gm__cmd_count, &gm__cmd_data, &gm__cmd_simulate, &gm__cmd_bench,     NULL,
+    &gm__cmd_train,
+    &gm__cmd_eval,
+    &gm__cmd_calibrate,
+    &gm__cmd_profile,
+    &gm__cmd_search,
+    &gm__cmd_export,
+    &gm__cmd_import,
+    &gm__cmd_serve,
+    &gm__cmd_replay,
+    &gm__cmd_simulate,
+    &gm__cmd_checkpoint,
+    &gm__cmd_report,
+    &gm__cmd_info,
+    &gm__cmd_space,
+    &gm__cmd_count,
+    &gm__cmd_data,
+    &gm__cmd_bench,
+    NULL,
 };
 
 static void show_commands(FILE *to) {
@@ -49,6 +66,7 @@ static int dispatch(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     gm_interrupt_install();
+    gm_checkpoint_enable_models();
     int status = dispatch(argc, argv);
     // A full disk behind standard output shows up only here.
     if (fflush(stdout) != 0 || ferror(stdout)) {

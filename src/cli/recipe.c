@@ -9,7 +9,7 @@
 #include <cyaml/cyaml.h>
 #include <string.h>
 
-enum { MAX_SETTINGS = 80, MAX_SECTIONS = 4, MAX_ITEMS = 64 };
+enum { MAX_SETTINGS = 96, MAX_SECTIONS = 8, MAX_ITEMS = 64 };
 
 // What a mapping is loaded into: one slot a setting (the rows of other mappings stay empty), one a
 // section.
@@ -293,7 +293,8 @@ static gm_status convert(const char *text, size_t bytes, const char *what, const
 }
 
 gm__recipe gm__recipe_default(void) {
-    gm__recipe recipe = {.train = gm_train_settings_default()};
+    gm__recipe recipe = {.train = gm_train_settings_default(),
+                         .checkpoint = {.every = 1, .keep = 3, .full_every = 8, .max_drop = 0.01, .images = 1000}};
     return recipe;
 }
 

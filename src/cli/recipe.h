@@ -7,8 +7,22 @@
 
 enum { GM__RECIPE_MAX_BYTES = 64 * 1024, GM__RECIPE_ALLOWED = 200 };
 
+// Where training states go (docs/checkpoints.md).
+enum { GM__STORE_NONE = 0, GM__STORE_LOSSLESS = 1, GM__STORE_QUANTIZED = 2 };
+typedef struct gm__recipe_checkpoint {
+    int store;     // GM__STORE_...
+    double every;  // epochs
+    int keep, keep_every, full_every;
+    int optimizer; // gm_checkpoint_optimizer
+    double max_drop;
+    int metric;    // 0 loss, 1 accuracy
+    int images, trials, restores;
+    int coder;     // 0 rans, 1 paper, 2 rle, 3 huffman
+} gm__recipe_checkpoint;
+
 typedef struct gm__recipe {
     gm_train_settings train;
+    gm__recipe_checkpoint checkpoint;
     bool test; // evaluate on the test set too, once, at the end
 } gm__recipe;
 

@@ -26,6 +26,10 @@
             help                                                                                   \
     }
 
+// of gm__recipe_checkpoint
+#define STORE(key, member, kind, min, max, names, help)                                            \
+    { "checkpoint", key, kind, AT(checkpoint.member), 0, 0, min, max, names, NULL, help }
+
 static const char *const strategies[] = {"plain", "ofa", "compofa", "bignas", "deps", NULL};
 static const char *const optimizers[] = {"sgd", "adamw", NULL};
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
@@ -37,7 +41,12 @@ static const char *const flips[] = {"none", "random", "alternate", NULL};
 static const char *const kernels[] = {"0", "3", "5", "7", NULL};
 static const int kernel_values[] = {0, 3, 5, 7};
 
-const char *const gm__setting_sections[] = {"", "model", "augment", NULL};
+static const char *const stores[] = {"none", "lossless", "quantized", NULL};
+static const char *const optimizer_states[] = {"keep", "drop", "round", NULL};
+static const char *const metrics[] = {"loss", "accuracy", NULL};
+static const char *const coders[] = {"rans", "paper", "rle", "huffman", NULL};
+
+const char *const gm__setting_sections[] = {"", "model", "augment", "checkpoint", NULL};
 
 static const gm__setting settings[] = {
     TEXT("", "preset", preset, 1, NULL, "network family and size; `gamut space` lists them"),
@@ -133,6 +142,25 @@ static const gm__setting settings[] = {
      "of every random draw (as --seed)"},
     DOUBLE("", "checkpoint_seconds", checkpoint_seconds, 0, 1000000,
            "between training states on disk"),
+    TEXT("", "init", init, 0, NULL, "start from the weights of this model file, of the same network; empty: at random"),
+    STORE("store", store, GM__SETTING_NAME, 0, 0, stores,
+          "keep a history of training states in DIR/checkpoints (docs/checkpoints.md)"),
+    STORE("every", every, GM__SETTING_DOUBLE, 0, 100000, NULL, "epochs between checkpoints; 0: by checkpoint_seconds"),
+    STORE("keep", keep, GM__SETTING_INT, 0, 1000000, NULL, "the newest so many stay; 0: all"),
+    STORE("keep_every", keep_every, GM__SETTING_INT, 0, 1000000, NULL, "every so-manieth stays besides; 0: none"),
+    STORE("full_every", full_every, GM__SETTING_INT, 1, 10000, NULL,
+          "one that stands alone after so many differences; 1: all stand alone"),
+    STORE("optimizer", optimizer, GM__SETTING_NAME, 0, 0, optimizer_states,
+          "quantized: the optimizer's state exact, left out, or rounded"),
+    STORE("max_drop", max_drop, GM__SETTING_DOUBLE, 0, 10, NULL,
+          "quantized: largest relative rise of the loss, of the largest and the smallest subnet; 0: not measured"),
+    STORE("metric", metric, GM__SETTING_NAME, 0, 0, metrics, "quantized: what max_drop bounds"),
+    STORE("images", images, GM__SETTING_INT, 1, 1000000, NULL, "quantized: held-out images it is measured on"),
+    STORE("trials", trials, GM__SETTING_INT, 0, 10000, NULL,
+          "quantized: configurations measured for one checkpoint; 0: as many as the search asks for"),
+    STORE("restores", restores, GM__SETTING_INT, 0, 1000, NULL,
+          "for experiments: go on from what was just saved, so many times, evenly spaced"),
+    STORE("coder", coder, GM__SETTING_NAME, 0, 0, coders, "quantized: of the ids; paper: as published"),
 };
 
 const gm__setting *gm__settings(int *count) {

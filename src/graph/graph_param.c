@@ -30,13 +30,36 @@ size_t gm_param_index(const gm_param *p, size_t e) {
     return place(p, &panels, e);
 }
 
-void gm_param_export(const gm_param *p, const float *stored, float *rows) {
+// Panels without a division an element: training states pass here while training waits.
+static void export_panels(const gm_param *p, const float *stored, float *rows) {
     gm_panels panels = panels_of(p);
-    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) rows[e] = stored[place(p, &panels, e)];
+    int taps = p->dims[2] * p->dims[3];
+    for (int o = 0; o < p->dims[0]; o++)
+        for (int i = 0; i < p->dims[1]; i++)
+            for (int t = 0; t < taps; t++) *rows++ = stored[gm_panels_index(&panels, o, i, t)];
+}
+
+static void import_panels(const gm_param *p, const float *rows, float *stored) {
+    gm_panels panels = panels_of(p);
+    int taps = p->dims[2] * p->dims[3];
+    for (int o = 0; o < p->dims[0]; o++)
+        for (int i = 0; i < p->dims[1]; i++)
+            for (int t = 0; t < taps; t++) stored[gm_panels_index(&panels, o, i, t)] = *rows++;
+}
+
+void gm_param_export(const gm_param *p, const float *stored, float *rows) {
+    if (p->layout == GM_LAYOUT_PANELS) {
+        export_panels(p, stored, rows);
+        return;
+    }
+    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) rows[e] = stored[place(p, NULL, e)];
 }
 
 void gm_param_import(const gm_param *p, const float *rows, float *stored) {
-    gm_panels panels = panels_of(p);
     memset(stored, 0, p->count * sizeof *stored);
-    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) stored[place(p, &panels, e)] = rows[e];
+    if (p->layout == GM_LAYOUT_PANELS) {
+        import_panels(p, rows, stored);
+        return;
+    }
+    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) stored[place(p, NULL, e)] = rows[e];
 }

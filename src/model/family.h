@@ -42,8 +42,5 @@ void gm__emit_resnet_small(gm_builder *b, const void *shape, const gm_model_sett
 
 // As gm_model_norms_add, for a choice that is known to be new; mean and var are left zero.
 gm_status gm__model_norms_append(gm_model *m, const gm_choice *choice, gm_norm_entry **out, gm_error *err);
-// The model that an already parsed file holds (path: for errors).
-struct gm_tensor_file;
-gm_status gm__model_from_tensors(const struct gm_tensor_file *file, const char *path, gm_model **out, gm_error *err);
 
 #endif

@@ -18,7 +18,8 @@ gm_status gm_model_create(const char *preset, const gm_model_settings *settings,
     if (!status) {
         m->params = gm_alloc(m->graph->floats, sizeof *m->params);
         m->norm_offset = gm_alloc((size_t)m->graph->nodes, sizeof *m->norm_offset);
-        if (!m->params || !m->norm_offset)
+        m->range = gm_alloc((size_t)m->graph->nodes, sizeof *m->range);
+        if (!m->params || !m->norm_offset || !m->range)
             status = gm_fail(err, GM_ERR_MEMORY, "no memory for the %zu parameters of model %s", m->graph->floats,
                              preset);
     }
@@ -41,6 +42,7 @@ void gm_model_destroy(gm_model *m) {
     gm_free(m->entry);
     gm_free(m->norm_offset);
     gm_free(m->params);
+    gm_free(m->range);
     gm_graph_destroy(m->graph);
     gm_free(m);
 }
@@ -104,6 +106,7 @@ gm_status gm_model_norms_add(gm_model *m, const gm_choice *choice, gm_norm_entry
     gm_norm_entry *e = gm_model_norms(m, choice);
     gm_status status = e ? GM_OK : gm__model_norms_append(m, choice, &e, err);
     if (status) return status;
+    e->ranged = false;
     for (size_t i = 0; i < m->graph->norm_floats; i++) {
         e->mean[i] = 0;
         e->var[i] = 1;
@@ -118,4 +121,5 @@ void gm_model_norms_clear(gm_model *m) {
         gm_free(m->entry[i].var);
     }
     m->entries = 0;
+    for (int i = 0; m->range && i < m->graph->nodes; i++) m->range[i] = 0;
 }

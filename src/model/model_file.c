@@ -6,13 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <gamut/tensor.h>
-
-#include "model/family.h"
+#include "model/norms_file.h"
 
 #define FORMAT "gamut-model"
-#define VERSION "1"
-static const char norms_choice[] = "norms.choice", norms_mean[] = "norms.mean", norms_var[] = "norms.var";
+#define VERSION "2" // 1, whose statistics are not shared, is read too
 
 // ---------------------------------------------------------------------------------------------
 // What the file says about the space, to be compared when it is read: a preset may change between versions.
@@ -102,28 +99,7 @@ static gm_status put_metadata(gm_tensor_writer *w, const gm_model *m, gm_error *
     return status;
 }
 
-static int by_choice(const void *a, const void *b) {
-    return memcmp((*(const gm_norm_entry *const *)a)->choice.index, (*(const gm_norm_entry *const *)b)->choice.index,
-                  GM_MAX_KNOBS);
-}
-
-// Copies that must live until the file is committed.
-typedef struct parts {
-    float *rows, *mean, *var;
-    uint8_t *choice;
-    const gm_norm_entry **sorted;
-} parts;
-
-static void parts_fini(parts *p) {
-    gm_free(p->rows);
-    gm_free(p->mean);
-    gm_free(p->var);
-    gm_free(p->choice);
-    gm_free(p->sorted);
-}
-
-// What could not be read back is not written.
-static gm_status check_finite(const float *v, size_t count, const char *name, gm_error *err) {
+gm_status gm__check_finite(const float *v, size_t count, const char *name, gm_error *err) {
     for (size_t i = 0; i < count; i++)
         if (!isfinite(v[i]))
             return gm_fail(err, GM_ERR_NUMERIC, "model not written: element %zu of %s is %g (training diverged?)", i, name,
@@ -131,82 +107,53 @@ static gm_status check_finite(const float *v, size_t count, const char *name, gm
     return GM_OK;
 }
 
-static gm_status add_params(gm_tensor_writer *w, const gm_model *m, parts *p, gm_error *err) {
+// Copies of the weights in the file's order; they must live until it is committed.
+static gm_status add_params(gm_tensor_writer *w, const gm_model *m, float **copies, gm_error *err) {
     const gm_graph *g = m->graph;
-    p->rows = gm_alloc(g->floats, sizeof *p->rows);
-    if (!p->rows) return gm_fail(err, GM_ERR_MEMORY, "no memory to write %zu parameters", g->floats);
-    float *rows = p->rows;
+    *copies = gm_alloc(g->floats, sizeof **copies);
+    if (!*copies) return gm_fail(err, GM_ERR_MEMORY, "no memory to write %zu parameters", g->floats);
+    float *rows = *copies;
     gm_status status = GM_OK;
     for (int i = 0; i < g->params && !status; i++) {
         const gm_param *param = &g->param[i];
         uint64_t dims[4];
         for (int d = 0; d < 4; d++) dims[d] = (uint64_t)param->dims[d];
         gm_param_export(param, m->params + param->offset, rows);
-        status = check_finite(rows, gm_param_elements(param), param->name, err);
+        status = gm__check_finite(rows, gm_param_elements(param), param->name, err);
         if (!status) status = gm_tensor_writer_add(w, param->name, GM_F32, param->rank, dims, rows, err);
         rows += gm_param_elements(param);
     }
     return status;
 }
 
-static gm_status add_norms(gm_tensor_writer *w, const gm_model *m, parts *p, gm_error *err) {
-    size_t n = (size_t)m->entries, floats = m->graph->norm_floats, knobs = (size_t)m->graph->space.knobs, all;
-    if (n == 0) return GM_OK;
-    p->sorted = gm_alloc(n, sizeof *p->sorted);
-    p->choice = gm_alloc(n, knobs);
-    p->mean = gm_mul_size(n, floats, &all) ? gm_alloc(all, sizeof *p->mean) : NULL;
-    p->var = p->mean ? gm_alloc(all, sizeof *p->var) : NULL;
-    if (!p->sorted || !p->choice || !p->mean || !p->var)
-        return gm_fail(err, GM_ERR_MEMORY, "no memory to write the norm statistics of %d subnets", m->entries);
-    for (size_t i = 0; i < n; i++) p->sorted[i] = &m->entry[i];
-    qsort(p->sorted, n, sizeof *p->sorted, by_choice);
-    for (size_t i = 0; i < n; i++) {
-        memcpy(p->choice + i * knobs, p->sorted[i]->choice.index, knobs);
-        memcpy(p->mean + i * floats, p->sorted[i]->mean, floats * sizeof *p->mean);
-        memcpy(p->var + i * floats, p->sorted[i]->var, floats * sizeof *p->var);
-    }
-    const uint64_t choices[] = {n, knobs}, statistics[] = {n, floats};
-    gm_status status = check_finite(p->mean, n * floats, norms_mean, err);
-    if (!status) status = check_finite(p->var, n * floats, norms_var, err);
-    if (!status) status = gm_tensor_writer_add(w, norms_choice, GM_U8, 2, choices, p->choice, err);
-    if (!status) status = gm_tensor_writer_add(w, norms_mean, GM_F32, 2, statistics, p->mean, err);
-    if (!status) status = gm_tensor_writer_add(w, norms_var, GM_F32, 2, statistics, p->var, err);
-    return status;
-}
-
 gm_status gm_model_save(const gm_model *m, const char *path, gm_error *err) {
     gm_tensor_writer *w = NULL;
-    parts p = {0};
+    gm__norms_parts norms = {0};
+    float *rows = NULL;
     gm_status status = gm_tensor_writer_create(&w, err);
     if (!status) status = put_metadata(w, m, err);
-    if (!status) status = add_params(w, m, &p, err);
-    if (!status) status = add_norms(w, m, &p, err);
+    if (!status) status = add_params(w, m, &rows, err);
+    if (!status) status = gm__norms_write(w, m, &norms, err);
     if (!status) {
         status = gm_tensor_writer_commit(w, path, err); // frees w in every case
         w = NULL;
     }
     gm_tensor_writer_destroy(w);
-    parts_fini(&p);
+    gm__norms_parts_fini(&norms);
+    gm_free(rows);
     return status;
 }
 
 // ---------------------------------------------------------------------------------------------
 // Reading
-typedef struct reading {
-    const char *path;
-    const gm_tensor_file *file;
-    gm_error *err;
-    int large; // tensors with values that no healthy training gives
-} reading;
-
-static gm_status get_text(const reading *r, const char *key, const char **out) {
+static gm_status get_text(const gm__reading *r, const char *key, const char **out) {
     *out = gm_tensor_meta(r->file, key);
     return *out ? GM_OK
                 : gm_fail(r->err, GM_ERR_FORMAT, "%s: metadata '%s' is missing: not a Gamut model file, or damaged",
                           r->path, key);
 }
 
-static gm_status get_number(const reading *r, const char *key, double least, double most, bool whole, double *out) {
+static gm_status get_number(const gm__reading *r, const char *key, double least, double most, bool whole, double *out) {
     const char *text;
     gm_status status = get_text(r, key, &text);
     if (status) return status;
@@ -220,15 +167,16 @@ static gm_status get_number(const reading *r, const char *key, double least, dou
     return GM_OK;
 }
 
-static gm_status get_identity(const reading *r, const char **preset, gm_model_settings *s) {
+static gm_status get_identity(gm__reading *r, const char **preset, gm_model_settings *s) {
     const char *format, *version;
     gm_status status = get_text(r, "format", &format);
     if (!status) status = get_text(r, "version", &version);
     if (!status && strcmp(format, FORMAT) != 0)
         status = gm_fail(r->err, GM_ERR_FORMAT, "%s: format '%.20s' is not " FORMAT, r->path, format);
-    if (!status && strcmp(version, VERSION) != 0)
-        status = gm_fail(r->err, GM_ERR_UNSUPPORTED, "%s: model format version %.20s, this program reads " VERSION,
+    if (!status && strcmp(version, VERSION) != 0 && strcmp(version, "1") != 0)
+        status = gm_fail(r->err, GM_ERR_UNSUPPORTED, "%s: model format version %.20s, this program reads 1 and " VERSION,
                          r->path, version);
+    if (!status) r->version = version[0] - '0';
     if (!status) status = get_text(r, "preset", preset);
     *s = gm_model_settings_default();
     for (int i = 0; i < SETTINGS && !status; i++) {
@@ -241,7 +189,7 @@ static gm_status get_identity(const reading *r, const char **preset, gm_model_se
     return status;
 }
 
-static gm_status get_inputs(const reading *r, gm_model *m) {
+static gm_status get_inputs(const gm__reading *r, gm_model *m) {
     gm_status status = GM_OK;
     for (int c = 0; c < m->graph->input_channels && !status; c++) {
         char key[24];
@@ -262,7 +210,7 @@ static gm_status get_inputs(const reading *r, gm_model *m) {
     return status;
 }
 
-static gm_status check_space(const reading *r, const gm_model *m) {
+static gm_status check_space(const gm__reading *r, const gm_model *m) {
     const char *said;
     gm_status status = get_text(r, "space", &said);
     if (status) return status;
@@ -276,8 +224,7 @@ static gm_status check_space(const reading *r, const gm_model *m) {
     return status;
 }
 
-// The tensor with exactly this type and shape.
-static gm_status get_tensor(const reading *r, const char *name, gm_dtype type, int rank, const uint64_t *dims,
+gm_status gm__read_tensor(const gm__reading *r, const char *name, gm_dtype type, int rank, const uint64_t *dims,
                             const void **data) {
     const gm_tensor_info *t = gm_tensor_find(r->file, name);
     if (!t) return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s is missing", r->path, name);
@@ -290,7 +237,7 @@ static gm_status get_tensor(const reading *r, const char *name, gm_dtype type, i
     return GM_OK;
 }
 
-static gm_status check_values(reading *r, const char *name, const float *v, size_t count, bool variance) {
+gm_status gm__check_values(gm__reading *r, const char *name, const float *v, size_t count, bool variance) {
     bool large = false;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(v[i]) || (variance && v[i] < 0))
@@ -302,14 +249,14 @@ static gm_status check_values(reading *r, const char *name, const float *v, size
     return GM_OK;
 }
 
-static gm_status get_param(const reading *r, const gm_param *p, const void **data) {
+static gm_status get_param(const gm__reading *r, const gm_param *p, const void **data) {
     uint64_t dims[4];
     for (int d = 0; d < 4; d++) dims[d] = (uint64_t)p->dims[d];
-    return get_tensor(r, p->name, GM_F32, p->rank, dims, data);
+    return gm__read_tensor(r, p->name, GM_F32, p->rank, dims, data);
 }
 
 // Before anything of the model's size is allocated: settings of a small file must not ask for a huge network.
-static gm_status check_shapes(const reading *r, const char *preset, const gm_model_settings *settings) {
+static gm_status check_shapes(const gm__reading *r, const char *preset, const gm_model_settings *settings) {
     gm_graph *g = NULL;
     gm_status status = gm_model_graph(preset, settings, &g, r->err);
     const void *data;
@@ -318,58 +265,20 @@ static gm_status check_shapes(const reading *r, const char *preset, const gm_mod
     return status;
 }
 
-static gm_status get_params(reading *r, gm_model *m) {
+static gm_status get_params(gm__reading *r, gm_model *m) {
     gm_status status = GM_OK;
     for (int i = 0; i < m->graph->params && !status; i++) {
         const gm_param *p = &m->graph->param[i];
         const void *data;
         status = get_param(r, p, &data);
-        if (!status) status = check_values(r, p->name, data, gm_param_elements(p), false);
+        if (!status) status = gm__check_values(r, p->name, data, gm_param_elements(p), false);
         if (!status) gm_param_import(p, data, m->params + p->offset);
     }
     return status;
 }
 
-static gm_status get_norms(reading *r, gm_model *m) {
-    const gm_tensor_info *t = gm_tensor_find(r->file, norms_choice);
-    uint64_t n = t && t->rank == 2 ? t->dims[0] : 0;
-    size_t floats = m->graph->norm_floats, knobs = (size_t)m->graph->space.knobs;
-    if ((uint64_t)gm_tensor_count(r->file) != (uint64_t)m->graph->params + (t ? 3 : 0))
-        return gm_fail(r->err, GM_ERR_FORMAT, "%s: %d tensors, preset %s has %d parameters%s", r->path,
-                       gm_tensor_count(r->file), m->preset, m->graph->params, t ? " and 3 norm tables" : "");
-    if (!t) return GM_OK;
-    const uint64_t choices[] = {n, knobs}, statistics[] = {n, floats};
-    const void *choice = NULL, *mean = NULL, *var = NULL;
-    gm_status status = get_tensor(r, norms_choice, GM_U8, 2, choices, &choice);
-    if (!status) status = get_tensor(r, norms_mean, GM_F32, 2, statistics, &mean);
-    if (!status) status = get_tensor(r, norms_var, GM_F32, 2, statistics, &var);
-    if (status) return status;
-    // the tensors are inside the file, so n * floats cannot overflow
-    status = check_values(r, norms_mean, mean, (size_t)n * floats, false);
-    if (!status) status = check_values(r, norms_var, var, (size_t)n * floats, true);
-    gm_choice last = {{0}};
-    for (size_t i = 0; i < n && !status; i++) {
-        gm_choice c = {{0}};
-        memcpy(c.index, (const uint8_t *)choice + i * knobs, knobs);
-        bool valid = i == 0 || memcmp(last.index, c.index, sizeof c.index) < 0; // ascending, so unique
-        for (size_t k = 0; k < knobs; k++) valid = valid && c.index[k] < m->graph->space.knob[k].count;
-        gm_choice canonical = gm_choice_canonical(&m->graph->space, c);
-        if (!valid || memcmp(&canonical, &c, sizeof c) != 0)
-            return gm_fail(r->err, GM_ERR_FORMAT,
-                           "%s: %s: row %zu is out of range, not canonical, or not above the row before it", r->path,
-                           norms_choice, i);
-        last = c;
-        gm_norm_entry *e = NULL;
-        status = gm__model_norms_append(m, &c, &e, r->err);
-        if (status) break;
-        memcpy(e->mean, (const float *)mean + i * floats, floats * sizeof(float));
-        memcpy(e->var, (const float *)var + i * floats, floats * sizeof(float));
-    }
-    return status;
-}
-
-gm_status gm__model_from_tensors(const gm_tensor_file *file, const char *path, gm_model **out, gm_error *err) {
-    reading r = {.path = path, .file = file, .err = err};
+gm_status gm_model_from_tensors(const gm_tensor_file *file, const char *path, gm_model **out, gm_error *err) {
+    gm__reading r = {.path = path, .file = file, .err = err};
     const char *preset = NULL;
     gm_model_settings settings;
     gm_model *m = NULL;
@@ -380,17 +289,44 @@ gm_status gm__model_from_tensors(const gm_tensor_file *file, const char *path, g
     if (!status) status = check_space(&r, m);
     if (!status) status = get_inputs(&r, m);
     if (!status) status = get_params(&r, m);
-    if (!status) status = get_norms(&r, m);
+    if (!status) status = gm__norms_read(&r, m);
     if (status) gm_model_destroy(m);
     else *out = m;
     return status;
 }
 
+static struct {
+    uint8_t magic[8];
+    gm_model_unpack *unpack; // NULL: none
+} container;
+
+void gm_model_container(const uint8_t magic[8], gm_model_unpack *unpack) {
+    memcpy(container.magic, magic, sizeof container.magic);
+    container.unpack = unpack;
+}
+
+static bool is_container(const char *path) {
+    uint8_t first[sizeof container.magic];
+    FILE *f = container.unpack ? fopen(path, "rb") : NULL;
+    bool same = f && fread(first, 1, sizeof first, f) == sizeof first && memcmp(first, container.magic, sizeof first) == 0;
+    if (f) fclose(f);
+    return same;
+}
+
 gm_status gm_model_load(const char *path, gm_model **out, gm_error *err) {
     gm_tensor_file *file = NULL;
+    uint8_t *image = NULL;
+    size_t bytes = 0;
     *out = NULL;
-    gm_status status = gm_tensor_file_read(path, &file, err);
-    if (!status) status = gm__model_from_tensors(file, path, out, err);
+    gm_status status = GM_OK;
+    if (is_container(path)) {
+        status = container.unpack(path, &image, &bytes, err);
+        if (!status) status = gm_tensor_file_parse(image, bytes, path, &file, err);
+    } else {
+        status = gm_tensor_file_read(path, &file, err);
+    }
+    if (!status) status = gm_model_from_tensors(file, path, out, err);
     gm_tensor_file_destroy(file);
+    gm_free(image);
     return status;
 }

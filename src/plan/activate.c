@@ -80,13 +80,15 @@ static bool place_value(gm_plan *p, int i, const int in[2], free_list *lists[2])
     gm__place *o = &p->place[s->last];
     gm_shape shape = shape_of(p, s->last);
     bool logits = s->last == p->packed->graph->nodes - 1;
-    *o = (gm__place){.local = !logits && !p->crosses[s->last], .type = logits ? GM_F32 : p->packed->type};
-    o->ld = logits ? gm_channel_stride(p->packed->type, shape.c) : row_stride(o->type, shape.c);
+    *o = (gm__place){.local = !logits && !p->crosses[s->last],
+                     .type = logits ? GM_F32 : p->packed->precision.value[s->last]};
+    o->ld = logits ? gm_channel_stride(p->packed->precision.wide, shape.c) : row_stride(o->type, shape.c);
     o->image = (size_t)(shape.h * shape.w) * (size_t)o->ld * gm_dtype_size(o->type);
     const gm__place *from = &p->place[in[0]];
     if (logits) {
         o->slot = GM__LOGITS;
-    } else if (elementwise(s) && p->last_use[in[0]] == i && in[1] != in[0] && from->slot >= 0 && from->local == o->local) {
+    } else if (elementwise(s) && p->last_use[in[0]] == i && in[1] != in[0] && from->slot >= 0 &&
+               from->local == o->local && from->type == o->type) {
         o->slot = from->slot;
     } else {
         o->slot = take_slot(lists[o->local]);
@@ -106,15 +108,32 @@ static void release(const gm_plan *p, int i, const int *in, int inputs, free_lis
     }
 }
 
+// The value of a node as a step reads it.
+static gm__operand operand(const gm_plan *p, int node, gm_dtype type, float unit) {
+    const gm__place *v = &p->place[node];
+    gm_shape shape = shape_of(p, node);
+    gm__operand o = {.place = *v, .type = type, .ld = v->ld, .rows = shape.h * shape.w, .c = shape.c, .image = v->image};
+    o.unit = v->type == GM_I8 ? p->packed->precision.unit[node] : unit;
+    if (type != v->type) {
+        o.ld = row_stride(type, shape.c);
+        o.image = (size_t)o.rows * (size_t)o.ld * gm_dtype_size(type);
+    }
+    return o;
+}
+
 static void fill(gm_plan *p, gm__live *l, const int in[2], int inputs, int subnet) {
     const gm_packed *k = p->packed;
     const gm__step *s = l->step;
     const gm_node *n = &k->graph->node[s->node];
     const gm_resolved_node *r = &p->resolved.node[s->node];
     int taps = r->kernel > 0 ? r->kernel : 1;
-    l->in = p->place[in[0]];
-    l->residual = inputs > 1 ? p->place[in[1]] : (gm__place){.slot = GM__NOWHERE};
+    const gm__precision *q = &k->precision;
     l->out = p->place[s->last];
+    l->in_unit = q->unit[in[0]];
+    l->out_unit = q->unit[s->last];
+    l->in = operand(p, in[0], q->narrow[s->node] ? GM_I8 : q->wide, l->in_unit);
+    l->residual = inputs > 1 ? operand(p, in[1], l->out.type, l->out_unit)
+                             : (gm__operand){.place = {.slot = GM__NOWHERE}};
     l->g = (gm_conv){.h = r->in.h, .w = r->in.w, .c = r->in.c, .ho = r->out.h, .wo = r->out.w, .k = r->out.c, .r = taps,
                      .s = taps, .stride = n->stride > 0 ? n->stride : 1, .pad = n->pad, .ldx = l->in.ld, .ldy = l->out.ld};
     l->hidden = r->hidden;
@@ -130,7 +149,7 @@ static void fill(gm_plan *p, gm__live *l, const int in[2], int inputs, int subne
 }
 
 static size_t live_bytes(const gm__live *l) {
-    return l->in.image + l->out.image + (l->residual.slot == GM__NOWHERE ? 0 : l->residual.image);
+    return l->in.place.image + l->out.image + (l->residual.place.slot == GM__NOWHERE ? 0 : l->residual.place.image);
 }
 
 static void choose_blocks(gm_plan *p) {
@@ -150,7 +169,7 @@ bool gm__plan_resolve(gm_plan *p, int subnet) {
     // every calibrated choice was resolved when the norm table was made
     if (gm_resolve(k->graph, &k->choice[subnet], &p->resolved, NULL) != GM_OK) return false;
     gm_shape image = shape_of(p, 0);
-    gm_dtype type = k->type;
+    gm_dtype type = k->precision.wide;
     int ld = gm_channel_stride(type, image.c);
     p->place[0] = (gm__place){.slot = GM__INPUT, .ld = ld, .type = type,
                               .image = (size_t)(image.h * image.w) * (size_t)ld * gm_dtype_size(type)};

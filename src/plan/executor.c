@@ -17,7 +17,7 @@ static void widen(size_t *most, size_t bytes) {
     if (bytes > *most) *most = gm__align64(bytes);
 }
 
-static size_t scratch_of(const gm_plan *p, const gm__live *l, int block) {
+static size_t scratch_of(const gm__live *l, int block) {
     gm_conv g = l->g;
     size_t most = 64;
     if (l->step->kind == GM__STEP_SQUEEZE) {
@@ -25,8 +25,8 @@ static size_t scratch_of(const gm_plan *p, const gm__live *l, int block) {
                           .ldx = gm_channel_stride(l->in.type, g.c), .ldy = gm_channel_stride(l->in.type, l->hidden)};
         gm_conv expand = {.n = block, .h = 1, .w = 1, .c = l->hidden, .ho = 1, .wo = 1, .k = g.c, .r = 1, .s = 1, .stride = 1,
                           .ldx = reduce.ldy, .ldy = reduce.ldx};
-        widen(&most, gm_conv_scratch(&reduce, p->packed->type));
-        widen(&most, gm_conv_scratch(&expand, p->packed->type));
+        widen(&most, gm_conv_scratch(&reduce, l->in.type));
+        widen(&most, gm_conv_scratch(&expand, l->in.type));
         return most;
     }
     if (l->step->kind != GM__STEP_DENSE && l->step->kind != GM__STEP_DEPTHWISE) return most;
@@ -58,7 +58,11 @@ static void measure(gm_plan *p, size_t *input) {
             if (l->out.slot >= 0 && l->out.local) widen(&p->local.bytes[l->out.slot], l->out.image * (size_t)s->block);
             else if (l->out.slot >= 0) widen(&p->shared.bytes[l->out.slot], l->out.image * (size_t)p->max_batch);
             p->fold_floats = gm_max(p->fold_floats, gm_round_up(l->g.k, 16));
-            widen(&p->scratch_bytes, scratch_of(p, l, s->block));
+            widen(&p->scratch_bytes, scratch_of(l, s->block));
+            const gm__operand *operands[] = {&l->in, &l->residual};
+            for (int k = 0; k < 2; k++)
+                if (operands[k]->place.slot != GM__NOWHERE && operands[k]->type != operands[k]->place.type)
+                    widen(&p->convert_bytes[k], operands[k]->image * (size_t)s->block);
             if (l->step->kind == GM__STEP_SQUEEZE) widen(&p->squeeze_bytes, squeeze_bytes(l, s->block));
         }
     }
@@ -76,10 +80,10 @@ static gm_status measure_all(gm_plan *p, size_t *input, gm_error *err) {
 
 static gm_status lay_out(gm_plan *p, size_t input, gm_error *err) {
     const gm_graph *g = p->packed->graph;
-    size_t logits = gm__align64((size_t)p->max_batch * (size_t)gm_channel_stride(p->packed->type, g->classes) * sizeof(float));
+    size_t logits = gm__align64((size_t)p->max_batch * (size_t)gm_channel_stride(p->packed->precision.wide, g->classes) * sizeof(float));
     size_t used = input + logits;
     for (int i = 0; i < GM__SLOTS; i++) used += p->shared.bytes[i];
-    p->worker_bytes = (size_t)(gm__worker_squeeze(p, NULL) - (char *)NULL) + p->squeeze_bytes;
+    p->worker_bytes = (size_t)(gm__worker_converted(p, NULL, 1) - (char *)NULL) + p->convert_bytes[1];
     for (int i = 0; i < GM__SLOTS; i++) {
         p->local_offset[i] = p->worker_bytes;
         p->worker_bytes += p->local.bytes[i];
@@ -150,7 +154,7 @@ gm_plan_input gm_plan_input_of(gm_plan *p) {
 }
 
 const float *gm_plan_logits(const gm_plan *p, int *ld) {
-    if (ld) *ld = gm_channel_stride(p->packed->type, p->packed->graph->classes);
+    if (ld) *ld = gm_channel_stride(p->packed->precision.wide, p->packed->graph->classes);
     return p->logits;
 }
 
@@ -188,6 +192,15 @@ static void parts_task(void *context, int begin, int end, int worker) {
     }
 }
 
+static void convert_task(void *context, int begin, int end, int worker) {
+    (void)worker;
+    const job *j = context;
+    for (int u = begin; u < end; u++) {
+        gm__slice s = {.i0 = j->i0, .i1 = j->i1, .base = j->i0, .part = u, .parts = j->parts, .values = j->p->worker[0]};
+        gm__step_convert(j->p, j->live, &s);
+    }
+}
+
 static void run_images(gm_plan *p, int i0, int i1, int parts) {
     for (int i = 0; i < p->segments && i0 < i1; i++) {
         job j = {.p = p, .segment = &p->segment[i], .i0 = i0, .i1 = i1, .parts = parts};
@@ -201,6 +214,7 @@ static void run_parts(gm_plan *p, int i0, int i1, int parts) {
     for (int i = i0; i < i1; i++)
         for (int k = 0; k < p->lives; k++) {
             job j = {.p = p, .i0 = i, .i1 = i + 1, .parts = parts, .live = &p->live[k]};
+            if (gm__step_converts(j.live)) gm_parallel(parts, convert_task, &j);
             gm_parallel(parts, parts_task, &j);
         }
 }

@@ -115,7 +115,8 @@ static gm_status lay_out(gm_model *to, gm_error *err) {
     const gm_graph *g = to->graph;
     to->params = gm_alloc(g->floats, sizeof *to->params);
     to->norm_offset = gm_alloc((size_t)g->nodes, sizeof *to->norm_offset);
-    if (!to->params || !to->norm_offset) return gm_fail(err, GM_ERR_MEMORY, "%zu parameters", g->floats);
+    to->range = gm_alloc((size_t)g->nodes, sizeof *to->range);
+    if (!to->params || !to->norm_offset || !to->range) return gm_fail(err, GM_ERR_MEMORY, "%zu parameters", g->floats);
     size_t offset = 0;
     for (int i = 0; i < g->nodes; i++) {
         if (!is(&g->node[i], "norm")) continue;

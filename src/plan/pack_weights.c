@@ -21,6 +21,11 @@ static void mark_norms(const gm_graph *g, bool *of_norm) {
         for (int j = 0; j < 2 && strcmp(g->node[i].op->name, "norm") == 0; j++) of_norm[g->node[i].param[j]] = true;
 }
 
+static void mark_narrow(const gm_packed *p, bool *narrow) {
+    for (int i = 0; i < p->graph->nodes; i++)
+        if (p->precision.narrow[i]) narrow[p->graph->node[i].param[0]] = true;
+}
+
 static void *take(gm_packed *p, size_t *used, size_t bytes) {
     void *at = p->weights ? p->weights + *used : NULL;
     *used += gm__align64(bytes);
@@ -54,7 +59,7 @@ static void place_taps(gm_packed *p, const gm_model *m, int node, size_t *used) 
 }
 
 // First counts (no memory yet), then fills.
-static size_t place_all(gm_packed *p, const gm_model *m, const bool *of_norm) {
+static size_t place_all(gm_packed *p, const gm_model *m, const bool *of_norm, const bool *narrow) {
     const gm_graph *g = p->graph;
     size_t used = 0;
     for (int i = 0; i < g->params; i++) {
@@ -66,8 +71,10 @@ static size_t place_all(gm_packed *p, const gm_model *m, const bool *of_norm) {
             if (at) memcpy(at, m->params + q->offset, q->count * sizeof(float));
             continue;
         }
-        size_t count = gm_panels_layout(&p->panels[i], p->type, q->dims[0], q->dims[1], q->dims[2], q->dims[3], q->flat);
-        p->panels[i].data = take(p, &used, count * gm_dtype_size(p->type));
+        gm_dtype type = narrow[i] ? GM_I8 : p->precision.wide;
+        size_t count = gm_panels_layout(&p->panels[i], type, q->dims[0], q->dims[1], q->dims[2], q->dims[3], q->flat);
+        p->panels[i].data = take(p, &used, count * gm_dtype_size(type));
+        if (type == GM_I8) p->panels[i].scale = take(p, &used, (size_t)gm_round_up(q->dims[0], 16) * sizeof(float));
     }
     for (int i = 0; i < g->nodes; i++)
         if (strcmp(g->node[i].op->name, "depthwise") == 0) place_taps(p, m, i, &used);
@@ -92,23 +99,26 @@ static void pack_task(void *context, int begin, int end, int worker) {
 gm_status gm__pack_weights(gm_packed *p, const gm_model *m, gm_error *err) {
     const gm_graph *g = p->graph;
     bool *of_norm = gm_alloc((size_t)g->params + 1, sizeof *of_norm);
+    bool *narrow = gm_alloc((size_t)g->params + 1, sizeof *narrow);
     p->panels = gm_alloc((size_t)g->params + 1, sizeof *p->panels);
     p->plain = gm_alloc((size_t)g->params + 1, sizeof *p->plain);
     p->taps = gm_alloc((size_t)g->nodes * GM__KERNELS, sizeof *p->taps);
     gm_status status = GM_OK;
-    if (!of_norm || !p->panels || !p->plain || !p->taps) {
+    if (!of_norm || !narrow || !p->panels || !p->plain || !p->taps) {
         status = gm_fail(err, GM_ERR_MEMORY, "no memory for packed weights");
     } else {
         mark_norms(g, of_norm);
-        p->weight_bytes = place_all(p, m, of_norm);
+        mark_narrow(p, narrow);
+        p->weight_bytes = place_all(p, m, of_norm, narrow);
         p->weights = gm_alloc(p->weight_bytes + 64, 1);
         if (!p->weights) status = gm_fail(err, GM_ERR_MEMORY, "%zu MiB for packed weights", p->weight_bytes >> 20);
     }
     if (!status) {
-        place_all(p, m, of_norm);
+        place_all(p, m, of_norm, narrow);
         packing k = {p, m};
         gm_parallel(g->params, pack_task, &k);
     }
     gm_free(of_norm);
+    gm_free(narrow);
     return status;
 }

@@ -30,8 +30,8 @@ static gm_status copy_graph(const gm_graph *from, gm_graph **out, gm_error *err)
 
 gm_status gm_packed_create(const gm_model *m, gm_dtype type, gm_packed **out, gm_error *err) {
     *out = NULL;
-    if (type != GM_F32 && type != GM_BF16)
-        return gm_fail(err, GM_ERR_UNSUPPORTED, "plans of type %s: use f32 or bf16", gm_dtype_name(type));
+    if (type != GM_F32 && type != GM_BF16 && type != GM_I8)
+        return gm_fail(err, GM_ERR_UNSUPPORTED, "plans of type %s: use f32, bf16 or int8", gm_dtype_name(type));
     if (m->entries < 1)
         return gm_fail(err, GM_ERR_STATE, "no subnet of this model is calibrated; run: gamut calibrate MODEL --choices max min");
     gm_packed *p = gm_alloc(1, sizeof *p);
@@ -41,6 +41,7 @@ gm_status gm_packed_create(const gm_model *m, gm_dtype type, gm_packed **out, gm
     if (!status) status = gm__steps_create(p->graph, &p->steps, err);
     if (!status) status = copy_choices(p, m, err);
     if (!status) status = gm__norm_table_create(m, &p->steps, &p->norms, err);
+    if (!status) status = gm__precision_create(m, type, &p->steps, &p->precision, err);
     if (!status) status = gm__pack_weights(p, m, err);
     if (status) gm_packed_destroy(p);
     else *out = p;
@@ -50,6 +51,7 @@ gm_status gm_packed_create(const gm_model *m, gm_dtype type, gm_packed **out, gm
 void gm_packed_destroy(gm_packed *p) {
     if (!p) return;
     gm__norm_table_fini(&p->norms);
+    gm__precision_fini(&p->precision);
     gm__steps_fini(&p->steps);
     gm_free(p->choice);
     gm_free(p->panels);

@@ -59,6 +59,18 @@ static inline const uint8_t *gm__norm_entry_at(const gm__norm_table *t, int subn
 void gm__norm_expand(const uint8_t *entry, int c, float *scale, float *shift);
 
 // ---------------------------------------------------------------------------------------------
+// In which type each value is kept and each product is made. int8 plans keep a value in int8 when an int8 product makes it,
+// another one reads it, and nobody needs it wide; first layer, classifier, depthwise and squeeze-excite stay in f32. What is
+// read in another type than it is kept in is converted on the way.
+typedef struct gm__precision {
+    gm_dtype wide;   // of everything that is not int8
+    gm_dtype *value; // of each node
+    float *unit;     // of each node: what 1 stands for in int8
+    bool *narrow;    // of each node: a product made in int8
+} gm__precision;
+gm_status gm__precision_create(const gm_model *m, gm_dtype type, const gm__steps *steps, gm__precision *out, gm_error *err);
+void gm__precision_fini(gm__precision *p);
+
 typedef struct gm__taps { // of one depthwise node and kernel size
     const float *w;
     int row, ld;
@@ -72,6 +84,7 @@ struct gm_packed {
     int subnets;
     gm_choice *choice;
     gm__norm_table norms;
+    gm__precision precision;
     gm_panels *panels;      // one a parameter
     const float **plain;    // one a parameter: vectors and depthwise taps, f32
     gm__taps *taps;         // [nodes][GM__KERNELS]
@@ -93,10 +106,20 @@ typedef struct gm__place {
 } gm__place;
 enum { GM__SLOTS = 16, GM__INPUT = -1, GM__LOGITS = -2, GM__NOWHERE = -3 };
 
+typedef struct gm__operand { // a value as a step reads it
+    gm__place place;  // slot GM__NOWHERE: none
+    gm_dtype type;    // another than the place's: converted first
+    int ld, rows, c;  // in that type; positions of an image
+    size_t image;
+    float unit;       // of the int8 side
+} gm__operand;
+
 typedef struct gm__live { // a step of the active subnet
     const gm__step *step;
     gm_conv g; // n is set when it runs
-    gm__place in, residual, out; // residual.slot GM__NOWHERE: none
+    gm__operand in, residual;
+    gm__place out;
+    float in_unit, out_unit; // of int8 products
     const gm_panels *panels;
     gm__taps taps;
     const uint8_t *norm;
@@ -130,7 +153,7 @@ struct gm_plan {
     // memory
     gm__slots shared, local; // local: bytes of a block
     char *shared_at[GM__SLOTS];
-    size_t local_offset[GM__SLOTS], scratch_bytes, squeeze_bytes, worker_bytes, bytes;
+    size_t local_offset[GM__SLOTS], scratch_bytes, squeeze_bytes, convert_bytes[2], worker_bytes, bytes;
     int fold_floats;
     char *memory;  // shared slots, input, logits
     char **worker; // memory of each
@@ -148,6 +171,9 @@ typedef struct gm__slice {
     char *values; // local places
 } gm__slice;
 void gm__step_run(const gm_plan *p, const gm__live *l, const gm__slice *s);
+// Brings the operands of a step into the type that it reads (gm__step_run does so itself when parts is 1).
+bool gm__step_converts(const gm__live *l);
+void gm__step_convert(const gm_plan *p, const gm__live *l, const gm__slice *s);
 
 // What a worker's memory starts with.
 static inline void *gm__worker_scratch(const gm_plan *p, char *worker) {
@@ -159,6 +185,10 @@ static inline float *gm__worker_fold(const gm_plan *p, char *worker) {
 }
 static inline char *gm__worker_squeeze(const gm_plan *p, char *worker) {
     return worker + p->scratch_bytes + 2 * sizeof(float) * (size_t)p->fold_floats;
+}
+
+static inline char *gm__worker_converted(const gm_plan *p, char *worker, int operand) {
+    return gm__worker_squeeze(p, worker) + p->squeeze_bytes + (operand ? p->convert_bytes[0] : 0);
 }
 
 static inline size_t gm__align64(size_t bytes) { return (bytes + 63) / 64 * 64; }

@@ -14,7 +14,7 @@ static char *at(const gm_plan *p, const gm__place *v, const gm__slice *s) {
     return p->shared_at[v->slot] + (size_t)s->i0 * v->image;
 }
 
-static size_t bytes_of(const gm__place *v, int elements) { return (size_t)elements * gm_dtype_size(v->type); }
+static size_t bytes_of(gm_dtype type, int elements) { return (size_t)elements * gm_dtype_size(type); }
 
 typedef struct range {
     int begin, end;
@@ -26,6 +26,31 @@ static range part_of(int units, int unit, const gm__slice *s) {
     return (range){gm_min(begin, units), gm_min(end, units)};
 }
 
+// An operand in the type that the step reads: where it lies, or where it was converted to.
+static char *read_at(const gm_plan *p, const gm__operand *o, int number, const gm__slice *s) {
+    return o->type == o->place.type ? at(p, &o->place, s) : gm__worker_converted(p, s->values, number);
+}
+
+static void convert(const gm_plan *p, const gm__operand *o, int number, const gm__slice *s) {
+    if (o->place.slot == GM__NOWHERE || o->type == o->place.type) return;
+    range r = part_of((s->i1 - s->i0) * o->rows, 1, s);
+    const char *from = at(p, &o->place, s) + bytes_of(o->place.type, r.begin * o->place.ld);
+    char *to = gm__worker_converted(p, s->values, number) + bytes_of(o->type, r.begin * o->ld);
+    if (o->type == GM_I8)
+        p->kernels->quantize(r.end - r.begin, o->c, o->unit, (const float *)(const void *)from, o->place.ld, (int8_t *)to, o->ld);
+    else
+        p->kernels->dequantize(r.end - r.begin, o->c, o->unit, (const int8_t *)from, o->place.ld, (float *)(void *)to, o->ld);
+}
+
+bool gm__step_converts(const gm__live *l) {
+    return l->in.type != l->in.place.type || (l->residual.place.slot != GM__NOWHERE && l->residual.type != l->residual.place.type);
+}
+
+void gm__step_convert(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    convert(p, &l->in, 0, s);
+    convert(p, &l->residual, 1, s);
+}
+
 typedef struct operands {
     char *x, *y;
     const char *residual;
@@ -33,16 +58,20 @@ typedef struct operands {
 } operands;
 
 static operands operands_of(const gm_plan *p, const gm__live *l, const gm__slice *s) {
-    operands o = {.x = at(p, &l->in, s), .y = at(p, &l->out, s)};
-    o.e = (gm_epilogue){.shift = l->bias, .act = l->step->act, .out = l->out.type};
+    operands o = {.x = read_at(p, &l->in, 0, s), .y = at(p, &l->out, s)};
+    o.e = (gm_epilogue){.shift = l->bias, .act = l->step->act, .out = l->out.type, .out_scale = l->out_unit};
+    float *scale = gm__worker_fold(p, s->worker), *shift = scale + p->fold_floats;
     if (l->norm) {
-        float *scale = gm__worker_fold(p, s->worker), *shift = scale + p->fold_floats;
         gm__norm_expand(l->norm, l->g.k, scale, shift);
         o.e.scale = scale;
         o.e.shift = shift;
     }
-    if (l->residual.slot != GM__NOWHERE) {
-        o.residual = at(p, &l->residual, s);
+    if (l->step->kind == GM__STEP_DENSE && l->panels->type == GM_I8) { // accumulators count in units of input and weights
+        for (int k = 0; k < l->g.k; k++) scale[k] = (l->norm ? scale[k] : 1.0f) * (l->panels->scale[k] * l->in_unit);
+        o.e.scale = scale;
+    }
+    if (l->residual.place.slot != GM__NOWHERE) {
+        o.residual = read_at(p, &l->residual, 1, s);
         o.e.residual = o.residual;
         o.e.ldr = l->residual.ld;
     }
@@ -51,26 +80,27 @@ static operands operands_of(const gm_plan *p, const gm__live *l, const gm__slice
 
 // Positions [begin,end) of all images together: only steps that look at one position at a time.
 static void move_positions(operands *o, const gm__live *l, int begin) {
-    o->x += bytes_of(&l->in, begin * l->in.ld);
-    o->y += bytes_of(&l->out, begin * l->out.ld);
-    if (o->residual) o->residual += bytes_of(&l->residual, begin * l->residual.ld);
+    o->x += bytes_of(l->in.type, begin * l->in.ld);
+    o->y += bytes_of(l->out.type, begin * l->out.ld);
+    if (o->residual) o->residual += bytes_of(l->residual.type, begin * l->residual.ld);
     o->e.residual = o->residual;
 }
 
 static void move_rows(operands *o, const gm__live *l, int y0) {
     int positions = y0 * l->g.wo;
-    o->y += bytes_of(&l->out, positions * l->out.ld);
-    if (o->residual) o->residual += bytes_of(&l->residual, positions * l->residual.ld);
+    o->y += bytes_of(l->out.type, positions * l->out.ld);
+    if (o->residual) o->residual += bytes_of(l->residual.type, positions * l->residual.ld);
     o->e.residual = o->residual;
 }
 
 static void move_outputs(operands *o, const gm__live *l, range r, gm_panels *w) {
-    o->y += bytes_of(&l->out, r.begin);
+    o->y += bytes_of(l->out.type, r.begin);
     o->e.row = r.end == l->g.k ? l->g.ldy - r.begin : r.end - r.begin;
     if (o->e.scale) o->e.scale += r.begin;
     if (o->e.shift) o->e.shift += r.begin;
-    if (o->residual) o->residual += bytes_of(&l->residual, r.begin);
+    if (o->residual) o->residual += bytes_of(l->residual.type, r.begin);
     o->e.residual = o->residual;
+    w->scale = NULL; // already in e
     w->data = (char *)w->data + (size_t)(r.begin / 16) * w->panel_stride * gm_dtype_size(w->type);
 }
 
@@ -156,7 +186,7 @@ static void squeeze(const gm_plan *p, const gm__live *l, const gm__slice *s) {
     int ldc = gm_channel_stride(t, c), ldh = gm_channel_stride(t, h);
     size_t size = gm_dtype_size(t);
     char *pool = gm__worker_squeeze(p, s->worker), *gate = pool + (size_t)(rows * ldc) * size;
-    char *hidden = gate + (size_t)(rows * ldc) * size, *x = at(p, &l->in, s), *y = at(p, &l->out, s);
+    char *hidden = gate + (size_t)(rows * ldc) * size, *x = read_at(p, &l->in, 0, s), *y = at(p, &l->out, s);
     void *scratch = gm__worker_scratch(p, s->worker);
     gm_conv reduce = vector_product(rows, c, h, ldc, ldh), expand = vector_product(rows, h, c, ldh, ldc);
     gm_epilogue e1 = {.shift = p->packed->plain[param[1]], .act = GM_ACT_RELU, .out = t};
@@ -170,13 +200,14 @@ static void squeeze(const gm_plan *p, const gm__live *l, const gm__slice *s) {
 static void pool(const gm_plan *p, const gm__live *l, const gm__slice *s) {
     gm_conv g = l->g;
     g.n = s->i1 - s->i0;
-    char *x = at(p, &l->in, s), *y = at(p, &l->out, s);
+    char *x = read_at(p, &l->in, 0, s), *y = at(p, &l->out, s);
     if (l->step->kind == GM__STEP_MAX_POOL) p->kernels->max_pool(l->in.type, &g, x, y, NULL);
     else if (l->step->kind == GM__STEP_AVG_POOL) p->kernels->avg_pool(l->in.type, &g, x, y);
     else p->kernels->global_pool(l->in.type, g.n, g.h * g.w, g.c, x, l->in.ld, y, l->out.ld);
 }
 
 void gm__step_run(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    if (s->parts == 1) gm__step_convert(p, l, s);
     switch (l->step->kind) {
     case GM__STEP_DENSE: dense(p, l, s); break;
     case GM__STEP_DEPTHWISE: depthwise(p, l, s); break;

@@ -27,12 +27,25 @@ static bool take(void *context, const gm_choice *choice) {
     return q->samples < GM_EXHAUSTIVE_LIMIT;
 }
 
+// Every subnet that the constraint allows.
+static gm_status choose_all(gm__search *q, gm_error *err) {
+    gm_status status = gm_space_enumerate(q->space, GM_EXHAUSTIVE_LIMIT, take, q, err);
+    int kept = 0;
+    for (int i = 0; i < q->samples && !status; i++) {
+        double cost;
+        status = q->problem.cost(q, &q->sample[i], &cost, err);
+        if (!status && cost <= q->max_cost) q->sample[kept++] = q->sample[i];
+    }
+    q->samples = kept;
+    return status;
+}
+
 static gm_status choose(gm__search *q, gm_error *err) {
     int wanted = q->s->exhaustive ? GM_EXHAUSTIVE_LIMIT : q->s->samples;
     q->sample = gm_alloc((size_t)wanted, sizeof *q->sample);
     q->sample_top1 = gm_alloc((size_t)wanted, sizeof *q->sample_top1);
     if (!q->sample || !q->sample_top1) return gm_fail(err, GM_ERR_MEMORY, "no memory for %d samples", wanted);
-    if (q->s->exhaustive) return gm_space_enumerate(q->space, GM_EXHAUSTIVE_LIMIT, take, q, err);
+    if (q->s->exhaustive) return choose_all(q, err);
     draw(q, wanted);
     return GM_OK;
 }

@@ -11,7 +11,8 @@ typedef struct item {
     gm_dtype type;
     int rank;
     uint64_t dims[GM_MAX_RANK], bytes;
-    const void *data;
+    const void *data; // or what fill takes
+    gm_tensor_fill *fill;
 } item;
 
 typedef struct meta {
@@ -121,13 +122,13 @@ gm_status gm_tensor_writer_meta(gm_tensor_writer *w, const char *key, const char
     return GM_OK;
 }
 
-gm_status gm_tensor_writer_add(gm_tensor_writer *w, const char *name, gm_dtype type, int rank, const uint64_t *dims,
-                               const void *data, gm_error *err) {
+static gm_status add(gm_tensor_writer *w, const char *name, gm_dtype type, int rank, const uint64_t *dims,
+                     const void *data, gm_tensor_fill *fill, gm_error *err) {
     uint64_t bytes;
     gm_status status = check_text(name, GM__MAX_NAME, true, err);
     if (status) return status;
     if (rank < 0 || rank > GM_MAX_RANK || !gm__type_text(type) || strcmp(name, "__metadata__") == 0 ||
-        !gm__tensor_bytes(type, rank, dims, &bytes) || bytes > gm__max_file || (bytes > 0 && !data))
+        !gm__tensor_bytes(type, rank, dims, &bytes) || bytes > gm__max_file || (bytes > 0 && !data && !fill))
         return gm_fail(err, GM_ERR_ARGUMENT, "tensor file: tensor %s has a name, rank, type or size that cannot be stored",
                        name);
     if (w->tensors == GM_MAX_TENSORS)
@@ -146,7 +147,18 @@ gm_status gm_tensor_writer_add(gm_tensor_writer *w, const char *name, gm_dtype t
     for (int i = 0; i < rank; i++) t->dims[i] = dims[i];
     t->bytes = bytes;
     t->data = data;
+    t->fill = fill;
     return GM_OK;
+}
+
+gm_status gm_tensor_writer_add(gm_tensor_writer *w, const char *name, gm_dtype type, int rank, const uint64_t *dims,
+                               const void *data, gm_error *err) {
+    return add(w, name, type, rank, dims, data, NULL, err);
+}
+
+gm_status gm_tensor_writer_add_filled(gm_tensor_writer *w, const char *name, gm_dtype type, int rank, const uint64_t *dims,
+                                      gm_tensor_fill *fill, const void *context, gm_error *err) {
+    return add(w, name, type, rank, dims, context, fill, err);
 }
 
 static void put_tensor(buffer *b, const item *t, uint64_t *at) {
@@ -215,21 +227,72 @@ static gm_status check_names(const gm_tensor_writer *w, const char *path, gm_err
     return status;
 }
 
+static gm_status make_header(buffer *b, const gm_tensor_writer *w, const char *path, gm_error *err) {
+    gm_status status = check_names(w, path, err);
+    if (status) return status;
+    put_header(b, w);
+    if (b->failed) return gm_fail(err, GM_ERR_MEMORY, "%s: no memory for its header", path);
+    if (b->used - GM__LENGTH_BYTES > GM__MAX_HEADER)
+        return gm_fail(err, GM_ERR_RANGE, "%s: its header would have %zu bytes, at most %d are allowed", path,
+                       b->used - GM__LENGTH_BYTES, GM__MAX_HEADER);
+    return GM_OK;
+}
+
+gm_status gm_tensor_writer_image(const gm_tensor_writer *w, uint8_t **data, size_t *room, size_t *bytes, gm_error *err) {
+    buffer b = {0};
+    gm_status status = make_header(&b, w, "tensor file in memory", err);
+    size_t size = b.used;
+    for (int i = 0; i < w->tensors && !status; i++)
+        if (!gm_add_size(size, (size_t)w->tensor[i].bytes, &size))
+            status = gm_fail(err, GM_ERR_RANGE, "tensor file in memory: too large");
+    if (!status && size > *room) {
+        gm_free(*data); // not gm_realloc: nothing of it is needed
+        *data = gm_alloc(size, 1);
+        *room = *data ? size : 0;
+        if (!*data) status = gm_fail(err, GM_ERR_MEMORY, "no memory for a tensor file of %zu bytes", size);
+    }
+    if (!status) {
+        memcpy(*data, b.text, b.used);
+        uint8_t *to = *data + b.used;
+        for (int k = 0; k < WIDTHS; k++)
+            for (int i = 0; i < w->tensors; i++)
+                if (gm_dtype_size(w->tensor[i].type) == widths[k] && w->tensor[i].bytes > 0) {
+                    if (w->tensor[i].fill) w->tensor[i].fill(w->tensor[i].data, to);
+                    else memcpy(to, w->tensor[i].data, (size_t)w->tensor[i].bytes);
+                    to += w->tensor[i].bytes;
+                }
+        *bytes = size;
+    }
+    gm_free(b.text);
+    return status;
+}
+
+// *room is as large as the largest tensor that is made.
+static gm_status write_tensor(gm_writer *file, const item *t, uint8_t **room, size_t *size, gm_error *err) {
+    if (!t->fill) return gm_writer_write(file, t->data, (size_t)t->bytes, err);
+    if (t->bytes > *size) {
+        gm_free(*room);
+        *room = gm_alloc((size_t)t->bytes, 1);
+        *size = *room ? (size_t)t->bytes : 0;
+        if (!*room) return gm_fail(err, GM_ERR_MEMORY, "no memory for tensor %s", t->name);
+    }
+    t->fill(t->data, *room);
+    return gm_writer_write(file, *room, (size_t)t->bytes, err);
+}
+
 gm_status gm_tensor_writer_commit(gm_tensor_writer *w, const char *path, gm_error *err) {
     buffer b = {0};
+    uint8_t *room = NULL;
+    size_t size = 0;
     gm_writer *file = NULL;
-    gm_status status = check_names(w, path, err);
-    if (!status) put_header(&b, w);
-    if (!status && b.failed) status = gm_fail(err, GM_ERR_MEMORY, "%s: no memory for its header", path);
-    if (!status && b.used - GM__LENGTH_BYTES > GM__MAX_HEADER)
-        status = gm_fail(err, GM_ERR_RANGE, "%s: its header would have %zu bytes, at most %d are allowed", path,
-                         b.used - GM__LENGTH_BYTES, GM__MAX_HEADER);
+    gm_status status = make_header(&b, w, path, err);
     if (!status) status = gm_writer_open(path, &file, err);
     if (!status) status = gm_writer_write(file, b.text, b.used, err);
     for (int k = 0; k < WIDTHS; k++)
         for (int i = 0; i < w->tensors && !status; i++)
             if (gm_dtype_size(w->tensor[i].type) == widths[k] && w->tensor[i].bytes > 0)
-                status = gm_writer_write(file, w->tensor[i].data, (size_t)w->tensor[i].bytes, err);
+                status = write_tensor(file, &w->tensor[i], &room, &size, err);
+    gm_free(room);
     if (!status) {
         status = gm_writer_commit(file, err); // frees it in every case
         file = NULL;

@@ -26,6 +26,13 @@ static int32_t *pick(const int32_t *index, int count, int images, uint64_t seed)
     return order;
 }
 
+// int8 plans clip at the average of the images' largest values, in the subnet where it is largest: a scale that is safe for every
+// calibrated subnet, and that a single odd image does not stretch.
+static void widen_ranges(gm_model *m, const double *sum, int images, gm_norm_entry *entry) {
+    for (int i = 0; i < m->graph->nodes; i++) m->range[i] = fmaxf(m->range[i], (float)(sum[i] / images));
+    entry->ranged = true;
+}
+
 static void finish(const gm_model *m, const gm_resolved *r, const gm_norm_sums *sums, gm_norm_entry *entry) {
     const gm_graph *g = m->graph;
     for (size_t i = 0; i < g->norm_floats; i++) {
@@ -56,13 +63,14 @@ gm_status gm_calibrate(gm_model *m, gm_walker *w, const gm_dataset *d, const int
     augment.resolution = gm_size_value(g, &g->node[0].out, &canonical);
     gm_norm_sums sums = {.sum = gm_alloc(g->norm_floats, sizeof(double)), .sumsq = gm_alloc(g->norm_floats, sizeof(double)),
                          .count = gm_alloc((size_t)g->nodes, sizeof(double))};
+    double *ranges = gm_alloc((size_t)g->nodes, sizeof *ranges);
     int32_t *subset = pick(index, available, images, s->seed);
     gm_batch b = {0};
     gm_resolved resolved = {0};
     gm_norm_entry *entry = NULL;
     gm_status status = gm_resolved_init(&resolved, g, err);
     if (status != GM_OK) goto done;
-    if (!sums.sum || !sums.sumsq || !sums.count || !subset) {
+    if (!sums.sum || !sums.sumsq || !sums.count || !subset || !ranges) {
         status = gm_fail(err, GM_ERR_MEMORY, "no memory to calibrate");
         goto done;
     }
@@ -74,9 +82,11 @@ gm_status gm_calibrate(gm_model *m, gm_walker *w, const gm_dataset *d, const int
         gm_batch_fill(d, subset + at, NULL, gm_min(batch, images - at), &augment, s->seed, 0, at / batch, &b);
         gm_pass pass = {.choice = canonical, .mode = GM_MODE_CALIBRATE, .sums = &sums};
         if ((status = gm_walker_forward(w, &pass, &b, err)) != GM_OK) goto done;
+        gm_walker_add_ranges(w, ranges);
     }
     if ((status = gm_model_norms_add(m, &canonical, &entry, err)) != GM_OK) goto done;
     finish(m, &resolved, &sums, entry);
+    widen_ranges(m, ranges, images, entry);
 done:
     gm_batch_fini(&b);
     gm_resolved_fini(&resolved);
@@ -84,5 +94,6 @@ done:
     gm_free(sums.sumsq);
     gm_free(sums.count);
     gm_free(subset);
+    gm_free(ranges);
     return status;
 }

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 bool gm__run_interrupted(const gm__run *r) {
     if (r->hooks && r->hooks->interrupted && r->hooks->interrupted(r->hooks->self, r->marks.step)) return true;
@@ -114,7 +113,5 @@ gm_status gm__finish(gm__run *r, const gm_dataset *test, gm_train_result *out, g
                  "\"rollbacks\":%d,\"peak_bytes\":%zu}", (unsigned long long)out->steps, out->macs_spent, out->seconds,
                  out->images_per_second, out->rollbacks, out->peak_bytes);
     // Last of all: a folder without a state has a whole log. A kill before this repeats the evaluation only.
-    gm__state_path(r->dir, path, sizeof path);
-    unlink(path);
-    return GM_OK;
+    return gm__state_remove(r, err);
 }

@@ -9,6 +9,7 @@ typedef struct session { // of this process; leaves no trace in the weights
     gm_loader *loader;
     double start, saved, seconds_before;
     uint64_t macs_before, steps;
+    uint64_t stored, restored; // multiples of the store's `every` that were seen; restores that were due
 } session;
 
 static double epoch_of(const gm__run *r) { return (double)r->marks.step / (double)r->context.steps_per_epoch; }
@@ -20,13 +21,52 @@ static void take_snapshot(gm__run *r, const session *now) {
     r->marks_good = r->marks;
 }
 
-static gm_status save_state(gm__run *r, session *now, gm_error *err) {
+static gm_status save_state(gm__run *r, session *now, bool wait, gm_error *err) {
     gm_error cause = {0};
-    gm_status status = gm__state_save(r, &cause);
+    gm_status status = gm__state_save(r, wait, &cause);
     now->saved = gm_now();
     if (status == GM_OK) return GM_OK;
     return gm_fail(err, status, "%.150s; the state saved before is whole: make room and continue with --resume",
                    cause.text);
+}
+
+static uint64_t multiples_of_every(const gm__run *r) {
+    const gm_train_store *store = r->settings->store;
+    // a hair more than whole epochs, against a product that rounds to just below
+    return store && store->every > 0 ? (uint64_t)(epoch_of(r) / store->every + 1e-9) : 0;
+}
+
+// Is a state due at this snapshot? By time, or by epochs when a store says so.
+static bool state_is_due(const gm__run *r, session *now, bool epoch_end) {
+    const gm_train_store *store = r->settings->store;
+    if (store && store->every > 0) {
+        uint64_t multiples = multiples_of_every(r);
+        bool due = multiples > now->stored;
+        now->stored = multiples;
+        return due;
+    }
+    // very short epochs: the disk would be all that is busy
+    double wait = epoch_end ? fmin(1, r->settings->checkpoint_seconds) : r->settings->checkpoint_seconds;
+    return gm_now() - now->saved >= wait;
+}
+
+static uint64_t restores_due(const gm__run *r) {
+    const gm_train_store *store = r->settings->store;
+    return store && store->restores > 0 ? r->marks.step * ((uint64_t)store->restores + 1) / r->context.steps : 0;
+}
+
+// As if the process had been lost at this snapshot: saved, and continued from what was saved.
+static gm_status restore(gm__run *r, session *now, gm_error *err) {
+    uint64_t due = restores_due(r);
+    bool lost = due > now->restored && r->marks.step < r->context.steps;
+    now->restored = due;
+    if (!lost) return GM_OK;
+    gm_status status = save_state(r, now, true, err);
+    if (status == GM_OK) status = gm__state_load(r, err);
+    if (status == GM_OK)
+        gm__log_line(r, "{\"event\":\"restore\",\"step\":%llu,\"epoch\":%.4f,\"number\":%llu}",
+                     (unsigned long long)r->marks.step, epoch_of(r), (unsigned long long)due);
+    return status;
 }
 
 // What a strategy asks for between its phases. Phases of no steps are passed through, their wishes with them.
@@ -59,7 +99,7 @@ static gm_status enter_phases(gm__run *r, bool *entered, gm_error *err) {
 static gm_status roll_back(gm__run *r, session *now, gm__verdict verdict, double loss, gm_error *err) {
     gm__marks *m = &r->marks;
     if (verdict == GM__NOT_FINITE && m->guard.strikes >= GM__GUARD_STRIKES) {
-        gm_status status = save_state(r, now, err);
+        gm_status status = save_state(r, now, true, err);
         if (status != GM_OK) return status;
         return gm_fail(err, GM_ERR_NUMERIC, "the loss or its gradient is not finite at epoch %.2f, step %llu, again after "
                        "%d roll-backs to step %llu: lower lr (now %g), set clip to 1, or lengthen warmup; the last good "
@@ -153,7 +193,7 @@ static gm_status one_step(gm__run *r, session *now, const gm_train_observer *obs
     if (r->hooks && r->hooks->planned) r->hooks->planned(r->hooks->self, r->marks.step, &plan);
     const gm_batch *batch = gm_loader_next(now->loader);
     if (!batch) return gm_fail(err, GM_ERR_MEMORY, "the loader gave no batch");
-    if ((status = gm__train_step_run(r, batch, &plan, &result, err)) != GM_OK) return status;
+    if ((status = gm__train_step(r, batch, &plan, &result, err)) != GM_OK) return status;
     if (r->hooks && r->hooks->gradients)
         r->hooks->gradients(r->hooks->self, r->marks.step, r->grads, r->model->graph->floats);
     double sumsq = result.finite ? gm__optimizer_sumsq(&r->optimizer, r->grads) : NAN;
@@ -175,7 +215,7 @@ static gm_status one_step(gm__run *r, session *now, const gm_train_observer *obs
 }
 
 static gm_status interrupted(gm__run *r, session *now, gm_error *err) {
-    gm_status status = save_state(r, now, err);
+    gm_status status = save_state(r, now, true, err);
     if (status != GM_OK) return status;
     return gm_fail(err, GM_ERR_INTERRUPTED, "interrupted at epoch %.2f, step %llu; the state of step %llu is saved in "
                    "%.100s: continue with --resume", epoch_of(r), (unsigned long long)r->marks.step,
@@ -191,16 +231,16 @@ static gm_status train_steps(gm__run *r, session *now, const gm_train_observer *
         bool epoch_end = r->marks.step % r->context.steps_per_epoch == 0;
         if (entered || epoch_end || fresh || r->marks.step % r->snapshot_every == 0) {
             take_snapshot(r, now);
-            // very short epochs: the disk would be all that is busy
-            double wait = epoch_end ? fmin(1, r->settings->checkpoint_seconds) : r->settings->checkpoint_seconds;
-            if (!fresh && gm_now() - now->saved >= wait && (status = save_state(r, now, err)) != GM_OK) return status;
+            if (!fresh && state_is_due(r, now, epoch_end) && (status = save_state(r, now, false, err)) != GM_OK)
+                return status;
+            if (!fresh && (status = restore(r, now, err)) != GM_OK) return status;
         }
         fresh = false;
         if (gm__run_interrupted(r)) return interrupted(r, now, err);
         if ((status = one_step(r, now, observer, &done, err)) != GM_OK) return status;
     }
     take_snapshot(r, now);
-    return save_state(r, now, err); // a kill from here on costs no training
+    return save_state(r, now, false, err); // a kill from here on costs no training
 }
 
 static int resolution_of_step(void *context, int epoch, int step) {
@@ -223,12 +263,11 @@ static gm_status start_loader(gm__run *r, session *now, gm_error *err) {
 
 // A folder holds one run: an unfinished one is neither overwritten nor taken for another.
 static gm_status open_folder(gm__run *r, bool resume, gm_error *err) {
-    char state[1024], model[1024];
+    char model[1024];
     gm_status status = gm_folder_create(r->dir, err);
     if (status != GM_OK) return status;
-    gm__state_path(r->dir, state, sizeof state);
     snprintf(model, sizeof model, "%s/model.safetensors", r->dir);
-    bool unfinished = gm_path_exists(state);
+    bool unfinished = gm__state_exists(r);
     if (unfinished && !resume)
         return gm_fail(err, GM_ERR_STATE, "%.100s holds an unfinished run: continue it with --resume, remove "
                        "state.safetensors to start again, or train in another folder", r->dir);
@@ -236,6 +275,8 @@ static gm_status open_folder(gm__run *r, bool resume, gm_error *err) {
         return gm_fail(err, GM_ERR_STATE, "%.120s holds a finished run: nothing to resume; evaluate its "
                        "model.safetensors, or train in another folder", r->dir);
     if (unfinished && (status = gm__state_load(r, err)) != GM_OK) return status;
+    const gm_train_store *store = r->settings->store;
+    if (!unfinished && store && (status = store->begin(store->self, err)) != GM_OK) return status;
     return gm__log_open(r, unfinished, err);
 }
 
@@ -250,7 +291,7 @@ gm_status gm__train_with(const gm_train_settings *s, const gm_dataset *train, co
     if (status == GM_OK) status = open_folder(r, resume, err);
     if (status != GM_OK) goto done;
     now = (session){.start = gm_now(), .saved = gm_now(), .seconds_before = r->marks.seconds,
-                    .macs_before = r->marks.macs};
+                    .macs_before = r->marks.macs, .stored = multiples_of_every(r), .restored = restores_due(r)};
     if ((status = start_loader(r, &now, err)) != GM_OK) goto done;
     if ((status = train_steps(r, &now, observer, err)) != GM_OK) goto done;
     double elapsed = gm_now() - now.start;

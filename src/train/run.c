@@ -77,6 +77,24 @@ static gm_status make_buffers(gm__run *r, gm_error *err) {
     return gm_walker_create(g, r->model->norm_offset, r->type, s->batch, true, &r->walker, err);
 }
 
+// The weights of a trained model of the very same network, e.g. for fine-tuning.
+static gm_status start_from(gm__run *r, const char *path, gm_error *err) {
+    gm_model *from = NULL;
+    gm_status status = gm_model_load(path, &from, err);
+    if (status != GM_OK) return status;
+    const gm_graph *ours = r->model->graph, *theirs = from->graph;
+    bool same = ours->floats == theirs->floats && ours->params == theirs->params;
+    for (int i = 0; i < ours->params && same; i++)
+        same = strcmp(ours->param[i].name, theirs->param[i].name) == 0 &&
+               memcmp(ours->param[i].dims, theirs->param[i].dims, sizeof ours->param[i].dims) == 0;
+    if (same) memcpy(r->model->params, from->params, ours->floats * sizeof(float));
+    else
+        status = gm_fail(err, GM_ERR_ARGUMENT, "init: %.120s holds another network (preset %s, %d classes); preset and model "
+                         "settings must be those of that file", path, from->preset, theirs->classes);
+    gm_model_destroy(from);
+    return status;
+}
+
 gm_status gm__run_init(gm__run *r, const gm_train_settings *s, const gm_dataset *data, const char *dir,
                        const gm__train_hooks *hooks, gm_error *err) {
     *r = (gm__run){.copy = *s, .hooks = hooks, .dir = dir, .data = data};
@@ -87,6 +105,7 @@ gm_status gm__run_init(gm__run *r, const gm_train_settings *s, const gm_dataset 
     r->type = r->copy.type;
     if ((status = gm_model_create(s->preset, &r->copy.model, &r->model, err)) != GM_OK) return status;
     gm_model_init_params(r->model, s->seed);
+    if (s->init[0] && (status = start_from(r, s->init, err)) != GM_OK) return status;
     status = split_data(r, data, err);
     if (status == GM_OK) status = make_plan(r, err);
     if (status == GM_OK) status = make_buffers(r, err);

@@ -111,7 +111,7 @@ typedef struct gm__step_result {
     double loss, accuracy; // of slot 0
     bool finite;           // all losses
 } gm__step_result;
-gm_status gm__train_step_run(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm__step_result *out, gm_error *err);
+gm_status gm__train_step(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm__step_result *out, gm_error *err);
 gm_status gm__teacher_take(gm__run *r, const float *weights, gm_error *err);
 
 // --- aggregate.c: divides each element of grads by the weights of the plan's subnets that use it (avg), or the root (avg_sqrt).
@@ -122,8 +122,11 @@ gm_status gm__sort_channels(const gm_graph *g, int stage, float *const *buffers,
 int gm__sort_banded_stage(const gm_graph *g); // the stage of the published DepS (all but the last ratio kept)
 
 // --- state.c
-gm_status gm__state_save(const gm__run *r, gm_error *err); // of r->good, r->marks_good
-gm_status gm__state_load(gm__run *r, gm_error *err);       // into live and good; GM_ERR_NOT_FOUND: none there
+// Of r->good, r->marks_good, to the settings' store or the folder. wait: return only when it is on disk.
+gm_status gm__state_save(const gm__run *r, bool wait, gm_error *err);
+gm_status gm__state_load(gm__run *r, gm_error *err); // into live and good; GM_ERR_NOT_FOUND: none there
+bool gm__state_exists(const gm__run *r);
+gm_status gm__state_remove(const gm__run *r, gm_error *err); // the run has ended
 void gm__state_path(const char *dir, char *path, size_t size);
 
 // --- settings.c

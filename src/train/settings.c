@@ -110,7 +110,7 @@ gm_status gm__settings_text(const gm_train_settings *s, gm_dtype type, char *tex
         "beta1=%.9g\nbeta2=%.9g\nadam_eps=%.9g\nnesterov=%d\nschedule=%d\nwarmup=%.9g\nfinal_lr=%.9g\n"
         "label_smoothing=%.9g\nkd_temperature=%.9g\nkd_ratio=%.9g\nsubnets=%d\ndelay=%.9g\nramp=%.9g\nsort=%d\naggregation=%d\n"
         "phase_epochs=%.9g,%.9g,%.9g,%.9g,%.9g,%.9g\nphase_lr=%.9g,%.9g,%.9g,%.9g,%.9g,%.9g\nclip=%.9g\nspike=%.9g\n"
-        "ema=%.9g\nmax_macs=%.17g\ntype=%s\nseed=%llu\n",
+        "ema=%.9g\nmax_macs=%.17g\ntype=%s\nseed=%llu\ninit=%s\n",
         s->preset, s->model.classes, s->model.channels, s->model.resolution, s->model.width, s->model.transform,
         s->model.single_resolution, s->model.kernel_fixed, (double)s->model.dropout, s->model.zero_gamma, s->data,
         s->validation, a->crop_pad, (int)a->pad_mode, a->flip, a->cutout, (double)a->mixup, a->resolution,
@@ -123,7 +123,7 @@ gm_status gm__settings_text(const gm_train_settings *s, gm_dtype type, char *tex
         (double)s->phase_epochs[2], (double)s->phase_epochs[3], (double)s->phase_epochs[4], (double)s->phase_epochs[5],
         (double)s->phase_lr[0], (double)s->phase_lr[1], (double)s->phase_lr[2], (double)s->phase_lr[3],
         (double)s->phase_lr[4], (double)s->phase_lr[5], (double)s->clip, (double)s->spike, (double)s->ema, s->max_macs,
-        gm_dtype_name(type), (unsigned long long)s->seed);
+        gm_dtype_name(type), (unsigned long long)s->seed, s->init);
     if (n < 0 || (size_t)n >= size)
         return gm_fail(err, GM_ERR_RANGE, "the settings are too long to be saved: shorten the data set's path");
     return GM_OK;

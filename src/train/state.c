@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The training state: state.safetensors beside the model while a run is unfinished. What is saved is the last good state
 // that the guard keeps in memory: it is taken at steps that depend on the settings only, so a run that resumes from it
-// repeats a few steps and then has the same bits as one that was never disturbed, rollbacks included.
+// repeats a few steps and then has the same bits as one that was never disturbed, rollbacks included. Buffers are stored as
+// tensors of their own, in the order of the model file: what compresses states can tell a layer from a bias.
 #include "train/run.h"
 
 #include <gamut/tensor.h>
 
 #include <string.h>
+#include <unistd.h>
 
-enum { MARKS = 20, VERSION = 1 };
+enum { MARKS = 20, VERSION = 2 };
 
 void gm__state_path(const char *dir, char *path, size_t size) { snprintf(path, size, "%s/state.safetensors", dir); }
 
@@ -45,34 +47,91 @@ static void unpack(const int64_t *from, const float *history, gm__marks *m) {
     memcpy(m->guard.history, history, sizeof m->guard.history);
 }
 
-gm_status gm__state_save(const gm__run *r, gm_error *err) {
-    char path[1024], text[4096];
-    int64_t marks[MARKS];
+// A parameter out of one of the big buffers.
+typedef struct filling {
+    const gm_param *param;
+    const float *stored;
+} filling;
+
+static void fill(const void *context, void *to) {
+    const filling *f = context;
+    gm_param_export(f->param, f->stored, to);
+}
+
+enum { BUFFERS = 5, MOST_NAME = 128 };
+static const char *const buffer_name[BUFFERS] = {"params", "momentum", "second_moment", "average", "teacher"};
+
+static gm_status add_buffer(gm_tensor_writer *writer, const gm_graph *g, const char *name, const float *data,
+                            filling *filled, gm_error *err) {
+    gm_status status = GM_OK;
+    for (int i = 0; i < g->params && status == GM_OK; i++) {
+        const gm_param *p = &g->param[i];
+        char full[MOST_NAME];
+        uint64_t dims[4];
+        for (int d = 0; d < 4; d++) dims[d] = (uint64_t)p->dims[d];
+        snprintf(full, sizeof full, "%s/%s", name, p->name);
+        filled[i] = (filling){p, data + p->offset};
+        status = gm_tensor_writer_add_filled(writer, full, GM_F32, p->rank, dims, fill, &filled[i], err);
+    }
+    return status;
+}
+
+static gm_status describe(const gm__run *r, gm_tensor_writer *writer, const int64_t *marks, filling *filled, gm_error *err) {
+    char text[4096];
     const gm__weights *w = &r->good;
-    const struct {
-        const char *name;
-        const float *data;
-    } part[] = {{"params", w->params}, {"momentum", w->m}, {"second_moment", w->v}, {"average", w->ema},
-                {"teacher", r->marks_good.phase > 0 ? r->teacher : NULL}};
-    uint64_t floats = r->model->graph->floats, count = MARKS, window = GM__GUARD_WINDOW;
-    gm_tensor_writer *writer = NULL;
-    gm__state_path(r->dir, path, sizeof path);
-    pack(&r->marks_good, r->context.steps, marks);
+    const gm_graph *g = r->model->graph;
+    const float *const data[BUFFERS] = {w->params, w->m, w->v, w->ema, r->marks_good.phase > 0 ? r->teacher : NULL};
+    uint64_t count = MARKS, window = GM__GUARD_WINDOW;
     gm_status status = gm__settings_text(r->settings, r->type, text, sizeof text, err);
-    if (status == GM_OK) status = gm_tensor_writer_create(&writer, err);
-    if (status != GM_OK) return status;
-    status = gm_tensor_writer_meta(writer, "format", "gamut training state", err);
+    if (status == GM_OK) status = gm_tensor_writer_meta(writer, "format", "gamut training state", err);
     if (status == GM_OK) status = gm_tensor_writer_meta(writer, "settings", text, err);
     if (status == GM_OK) status = gm_tensor_writer_add(writer, "marks", GM_I64, 1, &count, marks, err);
     if (status == GM_OK)
         status = gm_tensor_writer_add(writer, "losses", GM_F32, 1, &window, r->marks_good.guard.history, err);
-    for (size_t i = 0; i < sizeof part / sizeof *part && status == GM_OK; i++)
-        if (part[i].data) status = gm_tensor_writer_add(writer, part[i].name, GM_F32, 1, &floats, part[i].data, err);
-    if (status != GM_OK) {
-        gm_tensor_writer_destroy(writer);
-        return status;
+    for (int i = 0; i < BUFFERS && status == GM_OK; i++)
+        if (data[i]) status = add_buffer(writer, g, buffer_name[i], data[i], filled + (size_t)i * (size_t)g->params, err);
+    return status;
+}
+
+gm_status gm__state_save(const gm__run *r, bool wait, gm_error *err) {
+    char path[1024];
+    int64_t marks[MARKS];
+    const gm_train_store *store = r->settings->store;
+    const gm__marks *m = &r->marks_good;
+    gm_tensor_writer *writer = NULL;
+    gm__state_path(r->dir, path, sizeof path);
+    pack(m, r->context.steps, marks);
+    filling *filled = gm_alloc((size_t)BUFFERS * (size_t)r->model->graph->params, sizeof *filled);
+    gm_status status = filled ? gm_tensor_writer_create(&writer, err) : gm_fail(err, GM_ERR_MEMORY, "no memory to save");
+    if (status == GM_OK) status = describe(r, writer, marks, filled, err);
+    if (status == GM_OK && store) {
+        gm_train_mark mark = {.step = m->step, .epoch = (double)m->step / (double)r->context.steps_per_epoch,
+                              .seconds = m->seconds, .loss = m->loss_mean};
+        status = store->save(store->self, writer, &mark, wait, err);
+    } else if (status == GM_OK) {
+        status = gm_tensor_writer_commit(writer, path, err); // frees it in every case
+        writer = NULL;
     }
-    return gm_tensor_writer_commit(writer, path, err);
+    gm_tensor_writer_destroy(writer);
+    gm_free(filled);
+    return status;
+}
+
+bool gm__state_exists(const gm__run *r) {
+    char path[1024];
+    const gm_train_store *store = r->settings->store;
+    if (store) return store->unfinished(store->self);
+    gm__state_path(r->dir, path, sizeof path);
+    return gm_path_exists(path);
+}
+
+gm_status gm__state_remove(const gm__run *r, gm_error *err) {
+    char path[1024];
+    const gm_train_store *store = r->settings->store;
+    if (store) return store->finish(store->self, err);
+    gm__state_path(r->dir, path, sizeof path);
+    unlink(path);
+    return GM_OK;
 }
 
 // A tensor of exactly this type and length.
@@ -83,6 +142,24 @@ static const void *need(const gm_tensor_file *f, const char *path, const char *n
     gm_fail(err, GM_ERR_FORMAT, "%.120s: '%s' is missing or not %llu elements of type %s: not a state of this run; "
             "remove it to start again", path, name, (unsigned long long)count, gm_dtype_name(type));
     return NULL;
+}
+
+// The parameters of a big buffer, each with its own type and shape.
+static gm_status need_buffer(const gm_tensor_file *f, const char *path, const gm_graph *g, const char *name, float *to,
+                             gm_error *err) {
+    for (int i = 0; i < g->params; i++) {
+        const gm_param *p = &g->param[i];
+        char full[MOST_NAME];
+        snprintf(full, sizeof full, "%s/%s", name, p->name);
+        const gm_tensor_info *t = gm_tensor_find(f, full);
+        bool same = t && t->type == GM_F32 && t->rank == p->rank;
+        for (int d = 0; same && d < p->rank; d++) same = t->dims[d] == (uint64_t)p->dims[d];
+        if (!same)
+            return gm_fail(err, GM_ERR_FORMAT, "%.100s: '%.100s' is missing or has another shape: not a state of this run; "
+                           "remove it to start again", path, full);
+        gm_param_import(p, t->data, to + p->offset);
+    }
+    return GM_OK;
 }
 
 // The first line in which the settings differ.
@@ -121,19 +198,17 @@ static gm_status read_state(gm__run *r, const gm_tensor_file *f, const char *pat
         return gm_fail(err, GM_ERR_FORMAT, "%.120s does not belong to this run (step %lld of %lld, here of %llu)", path,
                        (long long)marks[2], (long long)marks[1], (unsigned long long)r->context.steps);
     unpack(marks, losses, &r->marks_good);
-    struct {
-        const char *name;
-        float *to;
-    } part[] = {{"params", r->good.params}, {"momentum", r->good.m}, {"second_moment", r->good.v},
-                {"average", r->good.ema}};
-    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
-        if (!part[i].to) continue;
-        if (!(data = need(f, path, part[i].name, GM_F32, floats, err))) return GM_ERR_FORMAT;
-        memcpy(part[i].to, data, floats * sizeof(float));
-    }
-    if (gm_tensor_find(f, "teacher")) {
-        if (!(data = need(f, path, "teacher", GM_F32, floats, err))) return GM_ERR_FORMAT;
-        if ((status = gm__teacher_take(r, data, err)) != GM_OK) return status;
+    const gm_graph *g = r->model->graph;
+    float *const to[] = {r->good.params, r->good.m, r->good.v, r->good.ema};
+    for (int i = 0; i < (int)(sizeof to / sizeof *to); i++)
+        if (to[i] && (status = need_buffer(f, path, g, buffer_name[i], to[i], err)) != GM_OK) return status;
+    if (r->marks_good.phase > 0 && g->params > 0) {
+        char first[MOST_NAME];
+        snprintf(first, sizeof first, "teacher/%s", g->param[0].name);
+        if (gm_tensor_find(f, first)) { // live is overwritten below: room for a moment
+            if ((status = need_buffer(f, path, g, "teacher", r->live.params, err)) != GM_OK) return status;
+            if ((status = gm__teacher_take(r, r->live.params, err)) != GM_OK) return status;
+        }
     }
     r->marks = r->marks_good;
     gm__weights_copy(&r->live, &r->good, floats);
@@ -142,10 +217,12 @@ static gm_status read_state(gm__run *r, const gm_tensor_file *f, const char *pat
 
 gm_status gm__state_load(gm__run *r, gm_error *err) {
     char path[1024];
+    const gm_train_store *store = r->settings->store;
     gm_tensor_file *file = NULL;
     gm__state_path(r->dir, path, sizeof path);
-    if (!gm_path_exists(path)) return gm_fail(err, GM_ERR_NOT_FOUND, "%.200s does not exist", path);
-    gm_status status = gm_tensor_file_read(path, &file, err);
+    if (!store && !gm_path_exists(path)) return gm_fail(err, GM_ERR_NOT_FOUND, "%.200s does not exist", path);
+    if (store) snprintf(path, sizeof path, "the newest checkpoint of %.900s", r->dir);
+    gm_status status = store ? store->load(store->self, &file, err) : gm_tensor_file_read(path, &file, err);
     if (status == GM_OK) status = read_state(r, file, path, err);
     gm_tensor_file_destroy(file);
     return status;

@@ -105,7 +105,7 @@ static gm_status reserve_dlogits(gm__run *r, int ld, gm_error *err) {
     return r->dlogits ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for the gradient of the logits");
 }
 
-gm_status gm__train_step_run(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm__step_result *out, gm_error *err) {
+gm_status gm__train_step(gm__run *r, const gm_batch *b, const gm__step_plan *p, gm__step_result *out, gm_error *err) {
     gm_status status;
     bool in_place = false, teacher = false;
     for (int i = 0; i < p->slots; i++) {

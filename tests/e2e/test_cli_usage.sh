@@ -12,10 +12,10 @@ says err "unknown command 'xyzzyx'"
 expect 0 --version
 says out "gamut "
 expect 0 --help
-for command in info space count data train eval calibrate bench; do
+for command in info space count data train eval calibrate bench serve replay; do
     says out "  $command "
 done
-for command in info space count data train eval calibrate bench; do
+for command in info space count data train eval calibrate bench serve replay; do
     expect 0 $command --help
     says out "usage: gamut $command"
     says out "example:"

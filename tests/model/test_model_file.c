@@ -8,6 +8,20 @@
 
 enum { ENTRIES = 6 };
 
+// Random statistics of the channels that the subnet uses.
+static void fill_active(const gm_model *m, gm_norm_entry *e, gm_rng *rng) {
+    gm_resolved r;
+    assert_int_equal(gm_resolved_init(&r, m->graph, NULL), GM_OK);
+    assert_int_equal(gm_resolve(m->graph, &e->choice, &r, NULL), GM_OK);
+    for (int i = 0; i < m->graph->nodes; i++)
+        for (int c = 0; strcmp(m->graph->node[i].op->name, "norm") == 0 && r.node[i].active && c < r.node[i].out.c; c++) {
+            e->mean[m->norm_offset[i] + (size_t)c] = gm_rng_normal(rng);
+            e->var[m->norm_offset[i] + (size_t)c] = gm_rng_uniform(rng);
+        }
+    e->ranged = true;
+    gm_resolved_fini(&r);
+}
+
 static gm_model *small(void) {
     gm_model *m = NULL;
     gm_model_settings settings = {.width = 0.25, .classes = 3, .dropout = 0.25f, .zero_gamma = true};
@@ -22,11 +36,9 @@ static gm_model *small(void) {
         gm_choice c = gm_choice_random(&m->graph->space, &rng);
         gm_norm_entry *e = NULL;
         assert_int_equal(gm_model_norms_add(m, &c, &e, NULL), GM_OK);
-        for (size_t j = 0; j < m->graph->norm_floats; j++) {
-            e->mean[j] = gm_rng_normal(&rng);
-            e->var[j] = gm_rng_uniform(&rng);
-        }
+        fill_active(m, e, &rng);
     }
+    for (int i = 0; i < m->graph->nodes; i++) m->range[i] = (float)i;
     return m;
 }
 
@@ -54,7 +66,9 @@ static void what_is_saved_loads_the_same(void **state) {
         assert_non_null(e);
         assert_memory_equal(e->mean, m->entry[i].mean, m->graph->norm_floats * sizeof(float));
         assert_memory_equal(e->var, m->entry[i].var, m->graph->norm_floats * sizeof(float));
+        assert_true(e->ranged);
     }
+    assert_memory_equal(back->range, m->range, (size_t)m->graph->nodes * sizeof(float));
     gm_model_norms_clear(back); // without statistics the tables are left out
     save(back, "bare");
     gm_model *bare = NULL;
@@ -191,7 +205,7 @@ static void files_that_do_not_fit_are_refused(void **state) {
         {.says = "", .status = GM_OK}, // the copy itself is good
         {.key = "format", .value = NULL, .says = "'format' is missing"},
         {.key = "format", .value = "other", .says = "format 'other'"},
-        {.key = "version", .value = "2", .says = "version 2", .status = GM_ERR_UNSUPPORTED},
+        {.key = "version", .value = "3", .says = "version 3", .status = GM_ERR_UNSUPPORTED},
         {.key = "preset", .value = "vgg", .says = "unknown family", .status = GM_ERR_NOT_FOUND},
         {.key = "preset", .value = "mbv3", .says = "tensor first_conv.conv.weight is missing"},
         {.key = "classes", .value = "4", .says = "tensor classifier.weight does not have"},
@@ -213,6 +227,12 @@ static void files_that_do_not_fit_are_refused(void **state) {
         {.tensor = "stem.conv.weight", .at = 3, .element = INFINITY, .says = "element 3 is inf"},
         {.extra = "more.weight", .says = "tensors, preset"},
         {.tensor = "norms.mean", .drop = true, .says = "tensors, preset"},
+        {.tensor = "norms.place", .drop = true, .says = "tensors, preset"},
+        {.tensor = "norms.place", .at = 3, .element = 100, .says = "does not fit"}, // the upper byte of the first place
+        {.tensor = "norms.place", .at = 3, .element = 255, .says = "does not fit"}, // negative: not in use
+        {.tensor = "norms.ranged", .drop = true, .says = "tensors, preset"},
+        {.tensor = "ranges", .at = 1, .element = -1, .says = "ranges: element 1"},
+        {.tensor = "ranges", .other_rank = true, .says = "does not have"},
         {.tensor = "norms.choice", .drop = true, .says = "tensors, preset"},
         {.tensor = "norms.var", .other_rank = true, .says = "does not have"},
         {.tensor = "norms.choice", .other_rank = true, .says = "does not have"},
@@ -237,6 +257,85 @@ static void files_that_do_not_fit_are_refused(void **state) {
         assert_null(back);
         assert_int_equal(gm_alloc_live(), live);
     }
+    gm_tensor_file_destroy(f);
+    gm_model_destroy(m);
+}
+
+// A subnet that differs from another only behind some norm shares what lies before it.
+static void equal_upstream_statistics_are_stored_once(void **state) {
+    (void)state;
+    gm_model *m = small();
+    gm_norm_entry *e = NULL;
+    gm_model_norms_clear(m);
+    const char *texts[] = {"max", "d=2,2,1"}; // the second lacks the last block
+    for (int i = 0; i < 2; i++) {
+        gm_choice c;
+        assert_int_equal(gm_choice_parse(&m->graph->space, texts[i], &c, NULL), GM_OK);
+        assert_int_equal(gm_model_norms_add(m, &c, &e, NULL), GM_OK);
+        gm_rng rng = gm_rng_keyed(1, 0, 0, GM_RNG_TEST); // the same draws for both
+        fill_active(m, e, &rng);
+    }
+    save(m, "shared");
+    gm_tensor_file *f = NULL;
+    assert_int_equal(gm_tensor_file_read(in_folder("shared"), &f, NULL), GM_OK);
+    uint64_t stored = gm_tensor_find(f, "norms.mean")->dims[0];
+    gm_tensor_file_destroy(f);
+    gm_model_norms_clear(m);
+    gm_choice max = gm_choice_max(&m->graph->space);
+    assert_int_equal(gm_model_norms_add(m, &max, &e, NULL), GM_OK);
+    gm_rng rng = gm_rng_keyed(1, 0, 0, GM_RNG_TEST);
+    fill_active(m, e, &rng);
+    save(m, "one");
+    assert_int_equal(gm_tensor_file_read(in_folder("one"), &f, NULL), GM_OK);
+    assert_int_equal(stored, gm_tensor_find(f, "norms.mean")->dims[0]);
+    gm_tensor_file_destroy(f);
+    gm_model_destroy(m);
+}
+
+// Version 1: whole rows of statistics, nothing shared, no ranges.
+static void files_of_the_first_version_are_read(void **state) {
+    (void)state;
+    gm_model *m = small(), *back = NULL;
+    gm_error err = {0};
+    save(m, "new");
+    gm_tensor_file *f = NULL;
+    gm_tensor_writer *w = NULL;
+    assert_int_equal(gm_tensor_file_read(in_folder("new"), &f, NULL), GM_OK);
+    assert_int_equal(gm_tensor_writer_create(&w, NULL), GM_OK);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const char *value = strcmp(keys[i], "version") == 0 ? "1" : gm_tensor_meta(f, keys[i]);
+        assert_int_equal(gm_tensor_writer_meta(w, keys[i], value, NULL), GM_OK);
+    }
+    const gm_tensor_info *choices = gm_tensor_find(f, "norms.choice");
+    for (int i = 0; i < gm_tensor_count(f); i++) {
+        const gm_tensor_info *t = gm_tensor_at(f, i);
+        if (t != choices && (strncmp(t->name, "norms.", 6) == 0 || strcmp(t->name, "ranges") == 0)) continue;
+        assert_int_equal(gm_tensor_writer_add(w, t->name, t->type, t->rank, t->dims, t->data, NULL), GM_OK);
+    }
+    size_t floats = m->graph->norm_floats, knobs = (size_t)m->graph->space.knobs;
+    float *rows[2] = {gm_alloc(ENTRIES * floats, sizeof(float)), gm_alloc(ENTRIES * floats, sizeof(float))};
+    for (size_t i = 0; i < ENTRIES; i++) {
+        gm_choice c = {{0}};
+        memcpy(c.index, (const uint8_t *)choices->data + i * knobs, knobs);
+        const gm_norm_entry *e = gm_model_norms(m, &c);
+        memcpy(rows[0] + i * floats, e->mean, floats * sizeof(float));
+        memcpy(rows[1] + i * floats, e->var, floats * sizeof(float));
+    }
+    const uint64_t dims[] = {ENTRIES, floats};
+    assert_int_equal(gm_tensor_writer_add(w, "norms.mean", GM_F32, 2, dims, rows[0], NULL), GM_OK);
+    assert_int_equal(gm_tensor_writer_add(w, "norms.var", GM_F32, 2, dims, rows[1], NULL), GM_OK);
+    assert_int_equal(gm_tensor_writer_commit(w, in_folder("old"), NULL), GM_OK);
+    if (gm_model_load(in_folder("old"), &back, &err) != GM_OK) fail_msg("%s", err.text);
+    for (int i = 0; i < ENTRIES; i++) {
+        gm_norm_entry *e = gm_model_norms(back, &m->entry[i].choice);
+        assert_non_null(e);
+        assert_false(e->ranged);
+        assert_memory_equal(e->mean, m->entry[i].mean, floats * sizeof(float));
+        assert_memory_equal(e->var, m->entry[i].var, floats * sizeof(float));
+    }
+    gm_free(rows[0]);
+    gm_free(rows[1]);
+    gm_model_destroy(back);
     gm_tensor_file_destroy(f);
     gm_model_destroy(m);
 }
@@ -307,6 +406,8 @@ int main(void) {
         cmocka_unit_test(tensors_are_in_the_order_of_other_programs),
         cmocka_unit_test(what_is_not_finite_is_not_written),
         cmocka_unit_test(files_that_do_not_fit_are_refused),
+        cmocka_unit_test(equal_upstream_statistics_are_stored_once),
+        cmocka_unit_test(files_of_the_first_version_are_read),
         cmocka_unit_test(rows_out_of_order_or_twice_are_refused),
         cmocka_unit_test(other_files_are_refused_with_a_reason),
         cmocka_unit_test(failing_allocations_are_errors_and_leak_nothing),

@@ -86,6 +86,46 @@ static void bf16_is_as_near_as_evaluation_in_bf16(void **state) {
     }
 }
 
+// Random weights and noise: nothing pulls logits apart, so the error is that of every layer added up.
+static void int8_stays_near_f32(void **state) {
+    (void)state;
+    gm_error err = {0};
+    const struct { const char *preset; double bound; } cases[] = {{"resnet-28", 0.1}, {"resnet-32", 0.1}, {"mbv3-32", 0.8}};
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        gm_model_settings s = small(cases[k].preset);
+        fixture f = fixture_open(cases[k].preset, &s, choices, CHOICES, 8);
+        int n = 8 * f.model->graph->classes;
+        gm_packed *packed;
+        gm_plan *plan;
+        assert_int_equal(gm_packed_create(f.model, GM_I8, &packed, &err), GM_OK);
+        assert_int_equal(gm_plan_create(packed, 8, &plan, &err), GM_OK);
+        for (int i = 0; i < gm_packed_subnets(packed); i++) {
+            float *plain = walker_logits(&f, gm_packed_choice(packed, i), 8), *ours = plan_logits(&f, plan, f.model->graph, i, 8);
+            double error = distance(ours, plain, n);
+            print_message("%s int8: %.3f of the logits' size\n", cases[k].preset, error);
+            assert_true(error < cases[k].bound);
+            gm_free(plain);
+            gm_free(ours);
+        }
+        gm_plan_destroy(plan);
+        gm_packed_destroy(packed);
+        fixture_close(&f);
+    }
+}
+
+static void int8_without_ranges_is_refused(void **state) {
+    (void)state;
+    gm_error err = {0};
+    fixture f = fixture_open("resnet-28", NULL, choices, 2, 8);
+    gm_packed *packed;
+    f.model->entry[1].ranged = false;
+    assert_int_equal(gm_packed_create(f.model, GM_I8, &packed, &err), GM_ERR_STATE);
+    assert_non_null(strstr(err.text, "gamut calibrate"));
+    assert_int_equal(gm_packed_create(f.model, GM_F32, &packed, &err), GM_OK);
+    gm_packed_destroy(packed);
+    fixture_close(&f);
+}
+
 static void a_subnet_in_place_equals_the_same_subnet_alone(void **state) {
     (void)state;
     gm_error err = {0};
@@ -123,9 +163,9 @@ static void same_bits_for_any_threads_and_batch(void **state) {
     (void)state;
     gm_error err = {0};
     const char *presets[] = {"resnet-28", "mbv3-32", "resnet50"};
-    const gm_dtype types[] = {GM_F32, GM_BF16};
+    const gm_dtype types[] = {GM_F32, GM_BF16, GM_I8};
     for (size_t k = 0; k < sizeof presets / sizeof presets[0]; k++)
-        for (size_t t = 0; t < 2; t++) {
+        for (size_t t = 0; t < 3; t++) {
             gm_model_settings s = small(presets[k]);
             fixture f = fixture_open(presets[k], &s, choices, 3, 8);
             const gm_graph *g = f.model->graph;
@@ -169,6 +209,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(f32_equals_evaluation_within_rounding),
         cmocka_unit_test(bf16_is_as_near_as_evaluation_in_bf16),
+        cmocka_unit_test(int8_stays_near_f32),
+        cmocka_unit_test(int8_without_ranges_is_refused),
         cmocka_unit_test(a_subnet_in_place_equals_the_same_subnet_alone),
         cmocka_unit_test(same_bits_for_any_threads_and_batch),
         cmocka_unit_test(a_model_without_calibrated_subnets_is_refused),

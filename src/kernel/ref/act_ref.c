@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elementwise kernels over rows, portable.
 #include "kernel/ref/block.h"
+#include "kernel/quantize_rows.h"
 #include "kernel/vector_fill.h"
 
 static void act_forward(gm_dtype t, gm_act a, int rows, int c, const void *x, int ldx, void *y, int ldy) {
@@ -107,4 +108,6 @@ void gm__act_fill_ref(gm_kernels *table) {
     table->convert = convert;
     table->channel_scale = channel_scale;
     table->channel_scale_grad = channel_scale_grad;
+    table->quantize = quantize_rows;
+    table->dequantize = dequantize_rows;
 }

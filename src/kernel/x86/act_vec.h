@@ -162,6 +162,8 @@ void GM__VEC_NAME(act_fill)(gm_kernels *table) {
     table->convert = convert;
     table->channel_scale = channel_scale;
     table->channel_scale_grad = channel_scale_grad;
+    table->quantize = quantize_rows;
+    table->dequantize = dequantize_rows;
 }
 
 #endif

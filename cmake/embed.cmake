@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+# Writes files as arrays of a C source: cmake -D OUTPUT=FILE.c -D FILES=A;B;NAME=C -P embed.cmake
+# An entry is a path, or NAME=PATH when the asset is to have another name than its file.
+set(arrays "")
+set(table "")
+set(index 0)
+foreach(entry IN LISTS FILES)
+  if(entry MATCHES "^([^/=]+)=(.+)$")
+    set(name ${CMAKE_MATCH_1})
+    set(path ${CMAKE_MATCH_2})
+  else()
+    get_filename_component(name ${entry} NAME)
+    set(path ${entry})
+  endif()
+  file(READ ${path} hex HEX)
+  string(LENGTH "${hex}" digits)
+  math(EXPR bytes "${digits} / 2")
+  string(REGEX REPLACE "(................................................................)" "\\1\n" hex "${hex}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," hex "${hex}")
+  string(APPEND arrays "static const uint8_t asset${index}[] = {\n${hex}0};\n")
+  string(APPEND table "    {\"${name}\", asset${index}, ${bytes}},\n")
+  math(EXPR index "${index} + 1")
+endforeach()
+file(WRITE ${OUTPUT} "// Written by cmake/embed.cmake.\n#include \"web/assets.h\"\n\n${arrays}
+const gm_web_asset gm__web_assets[] = {\n${table}    {NULL, NULL, 0},\n};\n")

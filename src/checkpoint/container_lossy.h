@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between the container and the quantizer: which tensors are made lossy, the blobs that stand for them, and back.
+#ifndef GAMUT_CHECKPOINT_CONTAINER_LOSSY_H
+#define GAMUT_CHECKPOINT_CONTAINER_LOSSY_H
+
+#include "checkpoint/container.h"
+
+typedef enum gm__use { GM__USE_EXACT = 0, GM__USE_QUANT = 1, GM__USE_MOMENT = 2, GM__USE_DROP = 3 } gm__use;
+
+typedef struct gm__lossy {
+    uint8_t *use;         // one a tensor of the image, gm__use; NULL: all exact
+    gm__quant_shape *shape; // of the tensors of use QUANT, in their order
+    int quantized, moments;
+    uint8_t *blob, *moment_blob; // NULL: none
+    size_t blob_bytes, moment_bytes;
+    gm__quant_state *state; // what the blob decodes to
+    char report[768];       // a JSON object about what was chosen, "" when nothing was quantized
+} gm__lossy;
+// previous: the state that the blob may be a difference to, or NULL. last: that of the checkpoint before, for the search; may
+// be NULL. head: bytes before the first tensor.
+gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm_checkpoint_settings *s,
+                         const gm__quant_state *previous, const gm__quant_state *last, gm__lossy *out, gm_error *err);
+void gm__lossy_fini(gm__lossy *l);
+// Puts into bytes (the image) what reading will give for its lossy tensors.
+gm_status gm__lossy_restore(const gm__lossy *l, const gm_tensor_file *image, size_t head, uint8_t *bytes);
+
+// The values of all lossy tensors of d into bytes (the image, whose head is there). blob: reads a section whole.
+gm_status gm__lossy_decode(const gm__source *s, const gm__directory *d, const gm_tensor_file *image, uint8_t *bytes,
+                           const gm__quant_state *previous, const uint8_t *blob, size_t blob_bytes,
+                           const uint8_t *moment_blob, size_t moment_bytes, gm__quant_state **next, gm_error *err);
+
+#endif

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// From tensors to ids: tiers by thresholds, a codebook for what is left, the nearest centre by a table over the 16 upper bits
+// of the float. Protected comes before pruned: a large weight without gradient must not vanish because sensitivity prunes.
+//
+// Two things differ from the paper. Centres start from the last checkpoint's and stay put while they are good. And with
+// `stick` a weight keeps its id while it lies just beyond the edge of its bin (or of a tier): weights jitter, and those near an
+// edge would migrate back and forth at every checkpoint, for no gain in quality.
+#include "checkpoint/quant_private.h"
+
+#include <math.h>
+
+enum { BATCH = 512, RANKS = 65536, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
+static const double settled = 1.02; // a codebook is kept while a better one would not save more loss than this
+
+typedef struct room { // of one group
+    uint32_t *count;  // RANKS
+    uint32_t *table;  // RANKS: nearest centre | lowest << 8 | highest << 16 centre that a weight may keep
+    double *x, *w;    // points, RANKS each
+} room;
+
+typedef struct work {
+    const gm__quant_tensor *tensor;
+    const gm__quant_settings *s;
+    const gm__quant_state *previous;
+    gm__quant_state *state;
+    gm__thresholds threshold[GM__QUANT_KINDS];
+    int first[GM__GROUPS + 1];
+    room room[GM__GROUPS];
+    gm_error error[GM__GROUPS];
+} work;
+
+// Prune and protect, in buckets, for weights that were in that tier before and for those that were not.
+typedef struct limits {
+    int prune, prune_was, magnitude, magnitude_was, sensitivity, sensitivity_was;
+} limits;
+
+static limits limits_of(const gm__thresholds *t, float stick) {
+    int slack = (int)lrintf(stick * GM__OCTAVE);
+    return (limits){.prune = gm_max(t->prune - slack, 0), .prune_was = t->prune > 0 ? t->prune + slack : 0,
+                    .magnitude = t->protect_magnitude + slack, .magnitude_was = gm_max(t->protect_magnitude - slack, 0),
+                    .sensitivity = t->protect_sensitivity + slack,
+                    .sensitivity_was = gm_max(t->protect_sensitivity - slack, 0)};
+}
+
+// One batch, always of full length and without a branch, so that the compiler makes vectors of it. A limit is the one for weights
+// that were in the tier before, or the other one.
+static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t *by, const uint16_t *before, const limits *l,
+                           uint16_t *tier) {
+    uint16_t prune = (uint16_t)l->prune, prune_more = (uint16_t)(l->prune_was - l->prune);
+    uint16_t magnitude = (uint16_t)l->magnitude, magnitude_less = (uint16_t)(l->magnitude - l->magnitude_was);
+    uint16_t sensitivity = (uint16_t)l->sensitivity, sensitivity_less = (uint16_t)(l->sensitivity - l->sensitivity_was);
+    for (int i = 0; i < BATCH; i++) {
+        uint16_t kept = before[i] == GM__QUANT_PROTECTED ? 0xffff : 0, gone = before[i] == GM__QUANT_PRUNED ? 0xffff : 0;
+        uint16_t at_m = (uint16_t)(magnitude - (magnitude_less & kept));
+        uint16_t at_v = (uint16_t)(sensitivity - (sensitivity_less & kept));
+        uint16_t at_p = (uint16_t)(prune + (prune_more & gone));
+        uint16_t protect = (uint16_t)((m[i] >= at_m ? 0xffff : 0) | (v[i] >= at_v ? 0xffff : 0));
+        uint16_t drop = (uint16_t)(by[i] < at_p ? 0xffff : 0), zero = m[i] == 0 ? 0xffff : 0;
+        protect = (uint16_t)(protect & ~zero);
+        drop = (uint16_t)((drop | zero) & ~protect);
+        tier[i] = (uint16_t)((protect & GM__QUANT_PROTECTED) | (drop & GM__QUANT_PRUNED));
+    }
+}
+
+// ids: 0 for what gets a centre. Counts those by the rank of their upper bits.
+static void split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
+                        uint8_t *ids, uint32_t *count) {
+    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, tier[BATCH], rank[BATCH];
+    for (size_t at = 0; at < t->shape.count; at += BATCH) {
+        size_t n = t->shape.count - at < BATCH ? t->shape.count - at : BATCH;
+        const float *w = t->weights + at;
+        gm__score_buckets(t, at, n, m, v);
+        if (before)
+            for (size_t i = 0; i < n; i++) was[i] = before[at + i];
+        tiers_of_batch(m, v, by_sensitivity ? v : m, was, l, tier);
+        for (size_t i = 0; i < n; i++) rank[i] = gm__rank16((uint16_t)(gm__bits(w[i]) >> 16));
+        for (size_t i = 0; i < n; i++) ids[at + i] = (uint8_t)tier[i];
+        for (size_t i = 0; i < n; i++) count[rank[i]] += tier[i] == 0;
+    }
+}
+
+static double rank_value(int rank) { // the middle of the bucket
+    return (double)gm__float((uint32_t)gm__unrank16((uint16_t)rank) << 16 | 0x8000u);
+}
+
+static int points_of(const uint32_t *count, double *x, double *w) {
+    int n = 0;
+    for (int r = 0; r < RANKS; r++) {
+        if (!count[r]) continue;
+        x[n] = rank_value(r);
+        w[n++] = count[r];
+    }
+    return n;
+}
+
+// Neighbouring points as one, until there are few enough for the exact method; into xs, ws.
+static int coarsen(const double *x, const double *w, int n, double *xs, double *ws) {
+    int each = (n + EXACT_POINTS - 1) / EXACT_POINTS, m = 0;
+    for (int i = 0; i < n; m++) {
+        double mass = 0, sum = 0;
+        for (int j = 0; j < each && i < n; j++, i++) {
+            mass += w[i];
+            sum += w[i] * x[i];
+        }
+        xs[m] = sum / mass;
+        ws[m] = mass;
+    }
+    return m;
+}
+
+static gm_status exact_centres(const double *x, const double *w, int n, float *centre, int k, gm_error *err) {
+    double xs[EXACT_POINTS], ws[EXACT_POINTS];
+    int m = coarsen(x, w, n, xs, ws);
+    gm_status status = gm__cluster_exact(xs, ws, m, centre, k, err);
+    if (status == GM_OK) gm__cluster_lloyd(x, w, n, centre, k, LLOYD_COLD);
+    return status;
+}
+
+static void round_centres(float *centre, int k) {
+    for (int c = 0; c < k; c++) centre[c] = gm_bf16_to_f32(gm_bf16_from_f32(centre[c]));
+}
+
+static gm_status warm_centres(const double *x, const double *w, int n, const gm__part *last, float *centre, int k,
+                              gm_error *err) {
+    gm_status status = exact_centres(x, w, n, centre, k, err);
+    if (status != GM_OK || !last || last->bins != k) return status;
+    float old[GM__QUANT_BINS], moved[GM__QUANT_BINS];
+    for (int c = 0; c < k; c++) old[c] = moved[c] = gm_bf16_to_f32(last->centre[c]);
+    gm__cluster_lloyd(x, w, n, moved, k, LLOYD_WARM);
+    round_centres(centre, k);
+    round_centres(moved, k);
+    double fresh = gm__cluster_loss(x, w, n, centre, k), warm = gm__cluster_loss(x, w, n, moved, k);
+    if (warm > 1.25 * fresh) return GM_OK; // the weights have moved away: start anew
+    double still = gm__cluster_loss(x, w, n, old, k);
+    memcpy(centre, still <= settled * warm ? old : moved, (size_t)k * sizeof *centre);
+    return GM_OK;
+}
+
+// As published: two sides of the sketch, weights of frequency and size, k-means++, Lloyd.
+static gm_status paper_centres(const gm__quant_tensor *t, const uint8_t *ids, const gm__quant_settings *s, int tensor,
+                               room *r, float *centre, int k, gm_error *err) {
+    gm__sketch side[2];
+    memset(side, 0, sizeof side);
+    gm_status status = gm__sketch_init(&side[0], 0.01, err);
+    if (status == GM_OK) status = gm__sketch_init(&side[1], 0.01, err);
+    if (status != GM_OK) goto done;
+    for (size_t i = 0; i < t->shape.count; i++)
+        if (ids[i] == 0) gm__sketch_add(&side[t->weights[i] > 0], fabsf(t->weights[i]));
+    int n = 0, buckets = side[0].buckets;
+    double all = 0, size = 0, most = 0, largest = 0;
+    for (int i = 0; i < 2 * buckets; i++) {
+        bool positive = i >= buckets;
+        int b = positive ? i - buckets : buckets - 1 - i;
+        double c = (double)side[positive].count[b], v = gm__sketch_value(&side[0], b + side[0].lowest);
+        if (c <= 0) continue;
+        r->x[n] = positive ? v : -v;
+        r->w[n++] = c;
+        all += c;
+        size += v;
+        most = fmax(most, c);
+        largest = fmax(largest, v);
+    }
+    double sigma = (double)s->sigma, by_count = s->by_max ? most : all, by_size = s->by_max ? largest : size;
+    for (int i = 0; i < n; i++) r->w[i] = sigma * r->w[i] / by_count + (1 - sigma) * fabs(r->x[i]) / by_size;
+    if (n > 0) {
+        gm_rng rng = gm_rng_keyed(s->seed, (uint64_t)tensor, t->shape.count, GM_RNG_USER);
+        gm__cluster_seed(r->x, r->w, n, centre, k, &rng);
+        gm__cluster_lloyd(r->x, r->w, n, centre, k, LLOYD_PAPER);
+    }
+done:
+    gm__sketch_fini(&side[0]);
+    gm__sketch_fini(&side[1]);
+    return status;
+}
+
+static gm_status codebook(const work *w, int i, room *r, const uint8_t *ids, const gm__part *last, gm_error *err) {
+    gm__part *p = &w->state->part[i];
+    float centre[GM__QUANT_BINS] = {0};
+    gm_status status = GM_OK;
+    int n = points_of(r->count, r->x, r->w);
+    if (n == 0) { // nothing to represent: whatever costs least
+        if (last && last->bins == p->bins) memcpy(p->centre, last->centre, sizeof p->centre);
+        return GM_OK;
+    }
+    if (w->s->codebook == GM__QUANT_KMEANS)
+        status = paper_centres(&w->tensor[i], ids, w->s, i, r, centre, p->bins, err);
+    else
+        status = warm_centres(r->x, r->w, n, w->s->codebook == GM__QUANT_WARM ? last : NULL, centre, p->bins, err);
+    for (int c = 0; c < p->bins; c++) p->centre[c] = gm_bf16_from_f32(centre[c]);
+    return status;
+}
+
+// For every rank between the lowest and the highest in use, by the bits of the float: the nearest centre, and the range of
+// centres whose bin, widened by `stick` of the distance to the neighbour, still holds it.
+static void fill_table(const gm__part *p, double stick, int first, int last, uint32_t *table) {
+    double centre[GM__QUANT_BINS], gap;
+    int c = 0, low = 0, high = 0;
+    for (int i = 0; i < p->bins; i++) centre[i] = (double)gm_bf16_to_f32(p->centre[i]);
+    for (int r = first; r <= last; r++) {
+        double x = rank_value(r);
+        for (; c + 1 < p->bins && x > (centre[c] + centre[c + 1]) / 2; c++) {}
+        for (; low < c && (gap = centre[low + 1] - centre[low], x > centre[low] + (0.5 + stick) * gap); low++) {}
+        high = gm_max(high, c);
+        for (; high + 1 < p->bins && (gap = centre[high + 1] - centre[high], x >= centre[high + 1] - (0.5 + stick) * gap);
+             high++) {}
+        table[gm__unrank16((uint16_t)r)] = (uint32_t)c | (uint32_t)low << 8 | (uint32_t)high << 16;
+    }
+}
+
+static void nearest(const gm__quant_tensor *t, const uint8_t *before, const uint32_t *table, uint8_t *ids) {
+    const float *w = t->weights;
+    for (size_t i = 0; i < t->shape.count; i++) { // masks: a branch on jitter is mispredicted
+        uint32_t entry = table[gm__bits(w[i]) >> 16], id = ids[i], was = before ? before[i] : UINT8_MAX;
+        uint32_t found = entry & 0xff, low = entry >> 8 & 0xff, high = entry >> 16;
+        uint32_t stay = 0u - (uint32_t)(was - low <= high - low);
+        found ^= (found ^ was) & stay;
+        ids[i] = (uint8_t)(id | (found & (0u - (uint32_t)(id == 0))));
+    }
+}
+
+static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
+    const gm__quant_tensor *t = &w->tensor[i];
+    gm__part *p = &w->state->part[i];
+    const gm__part *last = w->previous ? &w->previous->part[i] : NULL;
+    const uint8_t *before = last ? w->previous->ids + last->first : NULL;
+    uint8_t *ids = w->state->ids + p->first;
+    limits l = limits_of(&w->threshold[t->shape.kind], before ? w->s->stick : 0);
+    memset(r->count, 0, RANKS * sizeof *r->count);
+    split_tiers(t, &l, w->s->config.by_sensitivity, before, ids, r->count);
+    gm_status status = codebook(w, i, r, ids, last, err);
+    if (status != GM_OK) return status;
+    int low = 0, high = RANKS - 1;
+    while (low < RANKS && !r->count[low]) low++;
+    while (high > low && !r->count[high]) high--;
+    if (low == RANKS) return GM_OK;
+    bool sticky = last && last->bins == p->bins && w->s->stick > 0;
+    fill_table(p, (double)w->s->stick, low, high, r->table);
+    nearest(t, sticky ? before : NULL, r->table, ids);
+    return GM_OK;
+}
+
+static void assign_task(void *context, int begin, int end, int worker) {
+    (void)worker;
+    work *w = context;
+    for (int g = begin; g < end; g++)
+        for (int i = w->first[g]; i < w->first[g + 1]; i++)
+            if (assign_tensor(w, i, &w->room[g], &w->error[g]) != GM_OK) break;
+}
+
+static void keep_values(const gm__quant_tensor *t, const gm__part *p, gm__quant_state *s) {
+    const uint8_t *ids = s->ids + p->first;
+    gm_bf16 *kept = s->kept + p->kept_first;
+    for (const uint8_t *at = ids, *end = ids + p->count; (at = memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at)));) {
+        gm_bf16 v = gm_bf16_from_f32(t->weights[at++ - ids]);
+        *kept++ = (v & 0x7fffu) == 0x7f80u ? (gm_bf16)(v - 1) : v; // the largest floats would round to infinity
+    }
+}
+
+static gm_status room_init(room *r, gm_error *err) {
+    *r = (room){.count = gm_alloc(RANKS, sizeof *r->count), .table = gm_alloc(RANKS, sizeof *r->table),
+                .x = gm_alloc(RANKS, sizeof *r->x), .w = gm_alloc(RANKS, sizeof *r->w)};
+    return r->count && r->table && r->x && r->w ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
+}
+
+static void room_fini(room *r) {
+    gm_free(r->count);
+    gm_free(r->table);
+    gm_free(r->x);
+    gm_free(r->w);
+}
+
+gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm__scores *scores,
+                           const gm__quant_settings *s, const gm__quant_state *previous, gm__quant_state **out,
+                           gm_error *err) {
+    gm__quant_state *state = NULL;
+    work *w = gm_alloc(1, sizeof *w);
+    if (!w) return gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
+    const gm__quant_shape *shape = tensors > 0 ? &tensor->shape : NULL;
+    gm_status status = gm__quant_state_create(shape, sizeof *tensor, tensors, &s->config, &state, err);
+    if (status != GM_OK) goto done;
+    if (previous && previous->shapes != state->shapes) {
+        status = gm_fail(err, GM_ERR_STATE, "the previous checkpoint has other tensors: start a new chain");
+        goto done;
+    }
+    *w = (work){.tensor = tensor, .s = s, .previous = previous, .state = state};
+    for (int k = 0; k < GM__QUANT_KINDS; k++)
+        if (scores->magnitude[k]) w->threshold[k] = gm__score_thresholds(scores, k, &s->config);
+    int groups = gm__quant_groups(tensor, tensors, s->parallel, w->first);
+    for (int g = 0; g < groups && status == GM_OK; g++) status = room_init(&w->room[g], err);
+    if (status == GM_OK) gm__quant_run(s->parallel, groups, assign_task, w);
+    for (int g = 0; g < groups && status == GM_OK; g++)
+        if (w->error[g].status != GM_OK) status = gm_fail(err, w->error[g].status, "%s", w->error[g].text);
+    if (status == GM_OK) status = gm__quant_state_index(state, err);
+    for (int i = 0; i < tensors && status == GM_OK; i++) keep_values(&tensor[i], &state->part[i], state);
+    if (status == GM_OK) gm__quant_state_seal(state);
+done:
+    for (int g = 0; g < GM__GROUPS; g++) room_fini(&w->room[g]);
+    gm_free(w);
+    if (status != GM_OK) gm__quant_state_destroy(state);
+    else *out = state;
+    return status;
+}

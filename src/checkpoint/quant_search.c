@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+// The search for the configuration of a checkpoint: the cheapest, in bits that the coder will really spend, whose decoded
+// weights keep every figure within the bound.
+#include "checkpoint/quant_cube.h"
+#include "checkpoint/quant_private.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const int bins_of[] = {4, 6, 8, 12, 16, 32}, embedding_of[] = {16, 32};
+static const float prune_of[] = {0.5f, 0.4f, 0.3f, 0.2f, 0.1f, 0}, protect_of[] = {0.0005f, 0.005f, 0.01f};
+enum { TRIALS = 512 };
+
+gm__quant_search_settings gm__quant_search_settings_default(void) {
+    return (gm__quant_search_settings){.max_drop = 0.05, .distance = 2, .better = 0.1, .method = GM__QUANT_NEIGHBOURS};
+}
+
+typedef struct job {
+    const gm__quant_tensor *tensor;
+    int tensors;
+    gm__quant_settings s;
+    const gm__quant_state *previous;
+    const gm__quant_search_settings *search;
+    const gm__quant_quality *quality;
+    gm__quant_search_result *out;
+    gm__scores scores;
+    float **values;       // a buffer a tensor
+    const float **decoded; // the same, as quality takes it
+    bool by_sensitivity;
+    int embedding_bins;
+    double bits[2][2][GM__CUBE_CELLS]; // 0: not known; [metric][embedding]
+} job;
+
+static gm__quant_config config_of(const job *j, const gm__cell *c) {
+    return (gm__quant_config){.bins = bins_of[c->at[0]], .embedding_bins = j->embedding_bins, .prune = prune_of[c->at[1]],
+                              .protect = protect_of[c->at[2]], .by_sensitivity = j->by_sensitivity};
+}
+
+static double *known_bits(job *j, const gm__cell *c) {
+    return &j->bits[j->by_sensitivity][j->embedding_bins == embedding_of[1]][gm__cell_number(c)];
+}
+
+static gm_status quantize(job *j, const gm__quant_config *c, gm__quant_state **state, double *bits, gm_error *err) {
+    gm__counts *counts = NULL;
+    j->s.config = *c;
+    gm_status status = gm__quant_assign(j->tensor, j->tensors, &j->scores, &j->s, j->previous, state, err);
+    if (status != GM_OK) return status;
+    status = gm__quant_count(*state, j->previous, j->s.parallel, &counts, err);
+    if (status == GM_OK) *bits = gm__quant_bits(*state, j->previous, counts);
+    gm_free(counts);
+    if (status == GM_OK) return GM_OK;
+    gm__quant_state_destroy(*state);
+    *state = NULL;
+    return status;
+}
+
+static gm_status cost(void *self, const gm__cell *c, double *bits, gm_error *err) {
+    job *j = self;
+    double *known = known_bits(j, c);
+    if (*known == 0) {
+        gm__quant_config config = config_of(j, c);
+        gm__quant_state *state = NULL;
+        gm_status status = quantize(j, &config, &state, known, err);
+        gm__quant_state_destroy(state);
+        if (status != GM_OK) return status;
+        if (*known <= 0) *known = 1e-9;
+    }
+    *bits = *known;
+    return GM_OK;
+}
+
+// The worst relative rise of a figure; figures that are not finite are no good at all.
+static double worst_rise(const job *j, const double *figure) {
+    double worst = -INFINITY;
+    for (int m = 0; m < j->quality->metrics; m++) {
+        double base = j->out->base[m], size = fmax(fabs(base), 1e-12);
+        double rise = isfinite(figure[m]) ? (figure[m] - base) / size : INFINITY;
+        worst = fmax(worst, rise);
+    }
+    return worst;
+}
+
+static bool same_config(const gm__quant_config *a, const gm__quant_config *b) {
+    return a->bins == b->bins && a->embedding_bins == b->embedding_bins && a->prune == b->prune &&
+           a->protect == b->protect && a->by_sensitivity == b->by_sensitivity;
+}
+
+// The cheapest feasible trial is the result.
+static void consider(job *j, const gm__quant_trial *t) {
+    if (!t->feasible || (j->out->found && t->bits >= j->out->chosen.bits)) return;
+    j->out->found = true;
+    j->out->chosen = *t;
+}
+
+static bool spent(const job *j) {
+    int most = j->search->most_trials;
+    return j->out->trials >= TRIALS || (most > 0 && j->out->trials >= most);
+}
+
+static gm_status evaluate(job *j, const gm__quant_config *c, gm__quant_trial **trial, gm_error *err) {
+    gm__quant_state *state = NULL;
+    gm__quant_trial t = {.config = *c};
+    gm_status status = quantize(j, c, &state, &t.bits, err);
+    if (status != GM_OK) return status;
+    for (int i = 0; i < j->tensors; i++) gm__quant_values(state, i, j->values[i]);
+    gm__quant_state_destroy(state);
+    status = j->quality->measure(j->quality->self, j->decoded, t.figure, err);
+    if (status != GM_OK) return status;
+    t.drop = worst_rise(j, t.figure);
+    t.feasible = t.drop <= j->search->max_drop;
+    *trial = &j->out->trial[j->out->trials++];
+    **trial = t;
+    return GM_OK;
+}
+
+static gm_status feasible(void *self, const gm__cell *c, bool *yes, bool *stop, gm_error *err) {
+    job *j = self;
+    gm__quant_config config = config_of(j, c);
+    gm__quant_trial *trial = NULL;
+    for (int i = 0; i < j->out->trials && !trial; i++) // tried when the metrics were compared, or nearby
+        if (same_config(&j->out->trial[i].config, &config)) trial = &j->out->trial[i];
+    if (!trial) {
+        if ((*stop = spent(j))) return GM_OK;
+        gm_status status = evaluate(j, &config, &trial, err);
+        if (status != GM_OK) return status;
+    }
+    consider(j, trial);
+    *yes = trial->feasible;
+    return GM_OK;
+}
+
+static bool has_embedding(const job *j) {
+    for (int i = 0; i < j->tensors; i++)
+        if (j->tensor[i].shape.kind == GM__QUANT_EMBEDDING) return true;
+    return false;
+}
+
+static bool has_importance(const job *j) {
+    for (int i = 0; i < j->tensors; i++)
+        if (j->tensor[i].importance && j->tensor[i].source != GM__QUANT_NONE) return true;
+    return false;
+}
+
+// The whole cube, once for each metric and number of embedding bins.
+static gm_status whole_cube(job *j, gm_error *err) {
+    gm__cube_questions q = {cost, feasible, j};
+    gm_status status = GM_OK;
+    double bits = j->out->found ? j->out->chosen.bits : INFINITY;
+    int embeddings = has_embedding(j) ? 2 : 1, metrics = has_importance(j) ? 2 : 1;
+    j->out->guided = true;
+    for (int e = 0; e < embeddings; e++) {
+        for (int m = 0; m < metrics && status == GM_OK; m++) {
+            gm__cell cell;
+            bool found;
+            j->embedding_bins = embedding_of[e];
+            j->by_sensitivity = m == 1;
+            if (j->search->method == GM__QUANT_BRUTE) status = gm__cube_brute(&q, &cell, &bits, &found, err);
+            else status = gm__cube_guided(&q, &cell, &bits, &found, err);
+        }
+    }
+    return status;
+}
+
+static int nearest_int(const int *list, int n, int v) {
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (abs(list[i] - v) < abs(list[best] - v)) best = i;
+    return best;
+}
+
+static int nearest_float(const float *list, int n, float v) {
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (fabsf(list[i] - v) < fabsf(list[best] - v)) best = i;
+    return best;
+}
+
+// The same configuration by both metrics, then its neighbourhood by the better one.
+static gm_status neighbourhood(job *j, const gm__quant_config *last, gm_error *err) {
+    gm__cube_questions q = {cost, feasible, j};
+    gm__cell from = {{nearest_int(bins_of, 6, last->bins), nearest_float(prune_of, 6, last->prune),
+                      nearest_float(protect_of, 3, last->protect)}}, best;
+    double drop[2] = {INFINITY, INFINITY}, bits = INFINITY;
+    bool found = false, metric = last->by_sensitivity;
+    j->embedding_bins = embedding_of[nearest_int(embedding_of, 2, last->embedding_bins)];
+    for (int m = 0; m < (has_importance(j) ? 2 : 1) && !spent(j); m++) {
+        gm__quant_trial *trial;
+        j->by_sensitivity = m == 0 ? metric : !metric;
+        gm__quant_config c = config_of(j, &from);
+        gm_status status = evaluate(j, &c, &trial, err);
+        if (status != GM_OK) return status;
+        drop[j->by_sensitivity] = trial->drop;
+    }
+    double gain = drop[metric] - drop[!metric];
+    j->by_sensitivity = gain > 0 && gain >= j->search->better * fabs(drop[metric]) ? !metric : metric;
+    return gm__cube_neighbours(&q, &from, j->search->distance, &best, &bits, &found, err);
+}
+
+static gm_status make_room(job *j, gm_error *err) {
+    j->values = gm_alloc((size_t)j->tensors, sizeof *j->values);
+    j->decoded = gm_alloc((size_t)j->tensors, sizeof *j->decoded);
+    bool ok = j->values && j->decoded;
+    for (int i = 0; i < j->tensors && ok; i++) {
+        j->decoded[i] = j->values[i] = gm_alloc(j->tensor[i].shape.count, sizeof(float));
+        ok = j->values[i] != NULL;
+    }
+    return ok ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for a copy of the weights to measure");
+}
+
+static gm_status base_figures(job *j, gm_error *err) {
+    for (int i = 0; i < j->tensors; i++)
+        memcpy(j->values[i], j->tensor[i].weights, j->tensor[i].shape.count * sizeof(float));
+    gm_status status = j->quality->measure(j->quality->self, j->decoded, j->out->base, err);
+    for (int m = 0; m < j->quality->metrics && status == GM_OK; m++)
+        if (!isfinite(j->out->base[m]))
+            status = gm_fail(err, GM_ERR_NUMERIC, "figure %d of the weights themselves is not finite: save without loss", m);
+    return status;
+}
+
+gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm__quant_settings *s,
+                           const gm__quant_state *previous, const gm__quant_config *last,
+                           const gm__quant_search_settings *search, const gm__quant_quality *quality,
+                           gm__quant_search_result *out, gm_error *err) {
+    *out = (gm__quant_search_result){0};
+    if (quality->metrics < 1 || quality->metrics > GM__QUANT_METRICS || !(search->max_drop >= 0) || search->distance < 0)
+        return gm_fail(err, GM_ERR_RANGE, "search: %d figures (1 to %d), max_drop %g, distance %d", quality->metrics,
+                       GM__QUANT_METRICS, search->max_drop, search->distance);
+    job *j = gm_alloc(1, sizeof *j);
+    if (!j) return gm_fail(err, GM_ERR_MEMORY, "no memory to search");
+    *j = (job){.tensor = tensor, .tensors = tensors, .s = *s, .previous = previous, .search = search, .quality = quality,
+               .out = out};
+    gm_status status = gm__scores_init(&j->scores, tensor, tensors, s->parallel, err);
+    if (status == GM_OK) status = make_room(j, err);
+    if (status == GM_OK) status = base_figures(j, err);
+    bool near = last && search->method == GM__QUANT_NEIGHBOURS;
+    if (status == GM_OK && near) status = neighbourhood(j, last, err);
+    if (status == GM_OK && !out->found && !spent(j)) status = whole_cube(j, err);
+    gm__scores_fini(&j->scores);
+    for (int i = 0; i < tensors && j->values; i++) gm_free(j->values[i]);
+    gm_free(j->values);
+    gm_free(j->decoded);
+    gm_free(j);
+    return status;
+}

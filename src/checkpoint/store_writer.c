@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Saving in the background. Two images live here: that of the last checkpoint, which the next is a difference to, and the one
+// that is being written or filled; they change places after each success.
+#include "checkpoint/store.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+struct gm_checkpoint_writer {
+    char folder[GM__PATH];
+    gm_checkpoint_settings settings;
+    int lock;
+    uint64_t next; // number of the next file
+    gm__decoded last;      // on disk; bytes 0: none to be a difference to
+    uint8_t *image;        // being written, or free to be filled
+    size_t bytes, room;
+    char note[GM_CHECKPOINT_NOTE];
+    // the thread
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool mutex_made, started, busy, stop;
+    gm_status status; // of the last save
+    gm_error error;
+    double waited, worked;
+};
+
+// After the file is in place: manifest and retention. What fails here costs no checkpoint.
+static void tidy(gm_checkpoint_writer *w) {
+    gm_error cause = {0};
+    gm_status status =
+        gm__store_prune(w->folder, w->settings.keep_last, w->settings.keep_every, false, false, NULL, NULL, &cause);
+    if (status != GM_OK) gm_log(GM_LOG_WARN, "%s: the checkpoint is saved, its manifest is not: %s", w->folder, cause.text);
+}
+
+static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
+    char path[GM__PATH];
+    gm__packed packed;
+    bool delta = w->last.bytes > 0 && w->last.chain < w->settings.full_every;
+    // A delta whose parent someone removed would be lost: look before relying on it.
+    gm_status status = gm__store_path(w->folder, w->last.info.number, path, err);
+    if (status == GM_OK && delta && !gm_path_exists(path)) delta = false;
+    if (status == GM_OK) status = gm__store_path(w->folder, w->next, path, err);
+    if (status != GM_OK) return status;
+    const gm__pack pack = {.image = w->image, .bytes = w->bytes, .parent = delta ? w->last.image : NULL,
+                           .parent_bytes = w->last.bytes, .number = w->next, .parent_number = w->last.info.number,
+                           .parent_identity = w->last.info.identity, .parent_state = delta ? w->last.state : NULL,
+                           .last = w->last.state, .note = w->note, .settings = &w->settings, .restored = w->image};
+    status = gm__container_write(path, &pack, &packed, err);
+    if (status != GM_OK) return status;
+    gm__decoded old = w->last;
+    w->last = (gm__decoded){.image = w->image, .bytes = packed.restored ? w->bytes : 0, .room = w->room,
+                            .state = packed.state, .info = packed.info, .chain = delta ? old.chain + 1 : 1};
+    w->image = old.image;
+    w->room = old.room;
+    old.image = NULL;
+    gm__decoded_fini(&old);
+    w->next++;
+    tidy(w);
+    return GM_OK;
+}
+
+static void *work(void *self) {
+    gm_checkpoint_writer *w = self;
+    gm_thread_alone(true); // measuring runs a walker while another thread trains
+    pthread_mutex_lock(&w->mutex);
+    for (;;) {
+        while (!w->busy && !w->stop) pthread_cond_wait(&w->changed, &w->mutex);
+        if (!w->busy) break;
+        pthread_mutex_unlock(&w->mutex);
+        double start = gm_now();
+        gm_error error = {0};
+        gm_status status = write_one(w, &error);
+        pthread_mutex_lock(&w->mutex);
+        w->worked += gm_now() - start;
+        w->status = status;
+        w->error = error;
+        w->busy = false;
+        pthread_cond_broadcast(&w->changed);
+    }
+    pthread_mutex_unlock(&w->mutex);
+    gm_thread_alone(false);
+    return NULL;
+}
+
+// What is there already: the next number, and the newest whole checkpoint as the one to be a difference to.
+static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
+    uint64_t *numbers = NULL;
+    int count = 0;
+    gm_status status = gm__store_scan(w->folder, &numbers, &count, err);
+    if (status != GM_OK) return status;
+    w->next = count > 0 ? numbers[count - 1] + 1 : 1;
+    gm_free(numbers);
+    if (count == 0) return GM_OK;
+    gm_error cause = {0};
+    status = gm__store_load(w->folder, 0, &w->last, &cause);
+    if (status == GM_ERR_MEMORY) return gm_fail(err, status, "%s", cause.text);
+    return GM_OK; // none of them whole: the next one stands alone
+}
+
+gm_status gm_checkpoint_writer_create(const char *folder, const gm_checkpoint_settings *s, gm_checkpoint_writer **out,
+                                      gm_error *err) {
+    *out = NULL;
+    if (s->level < 1 || s->level > 19 || s->full_every < 1 || s->keep_last < 0 || s->keep_every < 0)
+        return gm_fail(err, GM_ERR_RANGE, "checkpoint settings: level %d (1 to 19), full_every %d (from 1), keep_last %d, "
+                       "keep_every %d (from 0)", s->level, s->full_every, s->keep_last, s->keep_every);
+    gm_status status = gm_folder_create(folder, err);
+    if (status != GM_OK) return status;
+    gm_checkpoint_writer *w = gm_alloc(1, sizeof *w);
+    if (!w) return gm_fail(err, GM_ERR_MEMORY, "%.180s: no memory to write checkpoints", folder);
+    w->lock = -1;
+    w->settings = *s;
+    if (snprintf(w->folder, sizeof w->folder, "%s", folder) >= (int)sizeof w->folder)
+        status = gm_fail(err, GM_ERR_ARGUMENT, "%.100s...: the path is too long", folder);
+    if (status == GM_OK) status = gm__store_lock(folder, &w->lock, err);
+    if (status == GM_OK) status = take_over(w, err);
+    if (status == GM_OK) {
+        w->mutex_made = pthread_mutex_init(&w->mutex, NULL) == 0 && pthread_cond_init(&w->changed, NULL) == 0;
+        w->started = w->mutex_made && pthread_create(&w->thread, NULL, work, w) == 0;
+        if (!w->started) status = gm_fail(err, GM_ERR_MEMORY, "%.180s: cannot start the thread that writes", folder);
+    }
+    if (status != GM_OK) gm_checkpoint_writer_destroy(w);
+    else *out = w;
+    return status;
+}
+
+// Returns the error of the save that ended, once.
+static gm_status settle(gm_checkpoint_writer *w, gm_error *err) {
+    double start = gm_now();
+    pthread_mutex_lock(&w->mutex);
+    while (w->busy) pthread_cond_wait(&w->changed, &w->mutex);
+    gm_status status = w->status;
+    if (status != GM_OK) gm_fail(err, status, "%s", w->error.text);
+    w->status = GM_OK;
+    w->waited += gm_now() - start;
+    pthread_mutex_unlock(&w->mutex);
+    return status;
+}
+
+static gm_status begin(gm_checkpoint_writer *w, const char *note, double start, gm_error *err) {
+    if (note && strlen(note) >= sizeof w->note)
+        return gm_fail(err, GM_ERR_ARGUMENT, "a note of a checkpoint has at most %zu bytes", sizeof w->note - 1);
+    snprintf(w->note, sizeof w->note, "%s", note ? note : "");
+    pthread_mutex_lock(&w->mutex);
+    w->busy = true;
+    w->waited += gm_now() - start;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->mutex);
+    return GM_OK;
+}
+
+gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, const gm_tensor_writer *tensors, const char *note,
+                                    gm_error *err) {
+    gm_status status = settle(w, err);
+    double start = gm_now();
+    if (status == GM_OK) status = gm_tensor_writer_image(tensors, &w->image, &w->room, &w->bytes, err);
+    return status == GM_OK ? begin(w, note, start, err) : status;
+}
+
+gm_status gm_checkpoint_writer_save_image(gm_checkpoint_writer *w, const uint8_t *image, size_t bytes, const char *note,
+                                          gm_error *err) {
+    gm_status status = settle(w, err);
+    double start = gm_now();
+    if (status != GM_OK) return status;
+    if (bytes > w->room) {
+        gm_free(w->image);
+        w->image = gm_alloc(bytes, 1);
+        w->room = w->image ? bytes : 0;
+        if (!w->image) return gm_fail(err, GM_ERR_MEMORY, "no memory for a copy of %zu bytes", bytes);
+    }
+    memcpy(w->image, image, bytes);
+    w->bytes = bytes;
+    return begin(w, note, start, err);
+}
+
+gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info *out, gm_error *err) {
+    gm_status status = settle(w, err);
+    if (status == GM_OK && out) *out = w->last.info;
+    return status;
+}
+
+void gm_checkpoint_writer_seconds(const gm_checkpoint_writer *w, double *waited, double *worked) {
+    *waited = w->waited;
+    *worked = w->worked;
+}
+
+void gm_checkpoint_writer_destroy(gm_checkpoint_writer *w) {
+    if (!w) return;
+    if (w->started) {
+        pthread_mutex_lock(&w->mutex);
+        w->stop = true;
+        pthread_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->mutex);
+        pthread_join(w->thread, NULL); // it ends what it has begun
+    }
+    if (w->mutex_made) {
+        pthread_mutex_destroy(&w->mutex);
+        pthread_cond_destroy(&w->changed);
+    }
+    if (w->lock >= 0) close(w->lock);
+    gm__decoded_fini(&w->last);
+    gm_free(w->image);
+    gm_free(w);
+}

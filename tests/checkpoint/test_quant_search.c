@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// The search: on cubes where everything is known, and on made-up weights whose "loss" is their distance from the original.
+#include "checkpoint/quant_cube.h"
+#include "quant_test.h"
+
+typedef struct made_up {
+    double weight[3], limit; // cost and precision are sums over the axes; feasible from a precision on
+    int asked;
+    bool seen[GM__CUBE_CELLS];
+} made_up;
+
+static gm_status made_up_cost(void *self, const gm__cell *c, double *bits, gm_error *err) {
+    const made_up *m = self;
+    (void)err;
+    *bits = 1 + c->at[0] * m->weight[2] + c->at[1] * m->weight[0] + c->at[2] * m->weight[1];
+    return GM_OK;
+}
+
+static gm_status made_up_feasible(void *self, const gm__cell *c, bool *yes, bool *stop, gm_error *err) {
+    made_up *m = self;
+    (void)err;
+    *stop = false;
+    assert_false(m->seen[gm__cell_number(c)]); // nothing is asked twice
+    m->seen[gm__cell_number(c)] = true;
+    m->asked++;
+    *yes = c->at[0] * m->weight[0] + c->at[1] * m->weight[1] + c->at[2] * m->weight[2] >= m->limit;
+    return GM_OK;
+}
+
+static void guided_search_finds_what_brute_force_finds(void **unused) {
+    (void)unused;
+    int asked = 0;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        gm_rng rng = gm_rng_keyed(seed, 0, 0, GM_RNG_TEST);
+        made_up m = {.limit = (double)gm_rng_uniform(&rng) * 14}, all;
+        for (int i = 0; i < 3; i++) m.weight[i] = 0.05 + (double)gm_rng_uniform(&rng);
+        all = m;
+        gm__cube_questions guided = {made_up_cost, made_up_feasible, &m}, brute = {made_up_cost, made_up_feasible, &all};
+        gm__cell a, b;
+        double bits_a = INFINITY, bits_b = INFINITY;
+        bool found_a, found_b;
+        assert_int_equal(gm__cube_guided(&guided, &a, &bits_a, &found_a, NULL), GM_OK);
+        assert_int_equal(gm__cube_brute(&brute, &b, &bits_b, &found_b, NULL), GM_OK);
+        assert_int_equal(found_a, found_b);
+        if (found_a) assert_true(bits_a == bits_b);
+        assert_int_equal(all.asked, GM__CUBE_CELLS);
+        assert_true(m.asked < GM__CUBE_CELLS);
+        asked += m.asked;
+    }
+    assert_true(asked < 300 * 45); // most of the 108 cells are never asked about
+}
+
+static void neighbours_are_never_more_aggressive_and_come_cheapest_first(void **unused) {
+    (void)unused;
+    made_up m = {.weight = {1, 1, 1}, .limit = 6};
+    gm__cube_questions q = {made_up_cost, made_up_feasible, &m};
+    gm__cell from = {{2, 2, 0}}, best;
+    double bits = INFINITY;
+    bool found;
+    assert_int_equal(gm__cube_neighbours(&q, &from, 2, &best, &bits, &found, NULL), GM_OK);
+    assert_true(found && best.at[0] + best.at[1] + best.at[2] == 6);
+    for (int i = 0; i < GM__CUBE_CELLS; i++) {
+        gm__cell c = gm__cell_at(i);
+        assert_int_equal(gm__cell_number(&c), i);
+        if (m.seen[i]) assert_true(c.at[0] >= 2 && c.at[1] >= 2 && c.at[0] + c.at[1] + c.at[2] <= 6);
+    }
+    m = (made_up){.weight = {1, 1, 1}, .limit = 7}; // too far away
+    bits = INFINITY;
+    assert_int_equal(gm__cube_neighbours(&q, &from, 2, &best, &bits, &found, NULL), GM_OK);
+    assert_false(found);
+}
+
+// Quality: 1 + squared distance from the original, as two "subnets": all weights, and the first tensors alone.
+typedef struct meter {
+    const checkpoint *c;
+    int calls;
+    gm_status fail_with;
+} meter;
+
+static gm_status measure(void *self, const float *const *weights, double *figure, gm_error *err) {
+    meter *m = self;
+    m->calls++;
+    if (m->fail_with != GM_OK) return gm_fail(err, m->fail_with, "the evaluation failed");
+    double all = 0, wrong = 0, first = 0;
+    for (int i = 0; i < TENSORS; i++)
+        for (size_t j = 0; j < test_shapes[i].count; j++) {
+            double d = (double)(weights[i][j] - m->c->weights[i][j]), w = (double)m->c->weights[i][j];
+            all += w * w;
+            wrong += d * d;
+            first += i < 2 ? d * d : 0;
+        }
+    figure[0] = 1 + wrong / all;
+    figure[1] = -1 + 2 * first / all; // an accuracy, with its minus sign
+    return GM_OK;
+}
+
+static void the_search_keeps_its_bound_and_stays_near_the_last_configuration(void **unused) {
+    (void)unused;
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    gm__quant_search_settings search = gm__quant_search_settings_default();
+    gm__quant_search_result *r = malloc(sizeof *r);
+    gm_error err = {0};
+    checkpoint_make(&c, 50);
+    meter m = {.c = &c};
+    gm__quant_quality q = {measure, &m, 2};
+    search.max_drop = 0.03;
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
+    assert_true(r->found && r->guided && r->chosen.feasible && r->chosen.drop <= 0.03);
+    assert_int_equal(m.calls, r->trials + 1);
+    assert_true(r->trials < 216);
+    double bits = r->chosen.bits;
+    gm__quant_config first = r->chosen.config;
+    for (int i = 0; i < r->trials; i++)
+        if (r->trial[i].feasible) assert_true(r->trial[i].bits >= bits);
+    // what encode writes is what was measured
+    s.config = first;
+    coded out = encode_ok(&c, &s, NULL);
+    assert_true((double)out.bytes * 8 / (double)out.report.weights < bits * 1.1 + 0.1);
+    // the next checkpoint: two evaluations are enough
+    checkpoint_train(&c, 51, 0.02f);
+    m.calls = 0;
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, out.state, &first, &search, &q, r, &err), GM_OK);
+    assert_true(r->found && r->chosen.drop <= 0.03);
+    assert_true(m.calls <= 12);
+    if (!r->guided)
+        assert_true(r->chosen.config.bins >= first.bins && r->chosen.config.prune <= first.prune);
+    coded_free(&out);
+    free(r);
+    checkpoint_free(&c);
+}
+
+static void impossible_bounds_broken_measures_and_spent_budgets_are_told(void **unused) {
+    (void)unused;
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    gm__quant_search_settings search = gm__quant_search_settings_default();
+    gm__quant_search_result *r = malloc(sizeof *r);
+    gm_error err = {0};
+    checkpoint_make(&c, 52);
+    meter m = {.c = &c};
+    gm__quant_quality q = {measure, &m, 2};
+    size_t live = gm_alloc_live();
+    search.max_drop = 1e-9;
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
+    assert_false(r->found);
+    search.max_drop = 0.03;
+    search.most_trials = 3;
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
+    assert_true(r->trials <= 3);
+    m.fail_with = GM_ERR_IO;
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_ERR_IO);
+    m.fail_with = GM_OK;
+    q.metrics = 0;
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_ERR_RANGE);
+    q.metrics = 2;
+    for (long n = 1; n <= 60; n++) {
+        gm_alloc_fail_at(n);
+        gm_status status = gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err);
+        gm_alloc_fail_at(0);
+        assert_true(status == GM_ERR_MEMORY || status == GM_OK);
+        assert_int_equal(gm_alloc_live(), live);
+    }
+    free(r);
+    checkpoint_free(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(guided_search_finds_what_brute_force_finds),
+        cmocka_unit_test(neighbours_are_never_more_aggressive_and_come_cheapest_first),
+        cmocka_unit_test(the_search_keeps_its_bound_and_stays_near_the_last_configuration),
+        cmocka_unit_test(impossible_bounds_broken_measures_and_spent_budgets_are_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: Apache-2.0
+// The store: what is saved is restored bit for bit, along chains, after damage, with retention; one writer, any readers.
+#include "checkpoint_test.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <signal.h>
+
+static void number_path(const char folder[FOLDER], int number, char path[PATH_MAX]) {
+    snprintf(path, PATH_MAX, "%s/%08d.gmc", folder, number);
+}
+
+static bool there(const char *folder, int number) {
+    char path[PATH_MAX];
+    number_path(folder, number, path);
+    return gm_path_exists(path);
+}
+
+static void damage_file(const char *path, double where) {
+    gm_error err = {0};
+    uint8_t *data = NULL;
+    size_t bytes = 0;
+    assert_ok(gm_file_read(path, 1 << 24, &data, &bytes, &err));
+    data[(size_t)(where * (double)(bytes - 1))] ^= 0x10;
+    assert_ok(gm_file_write(path, data, bytes, &err));
+    gm_free(data);
+}
+
+static void every_checkpoint_of_a_chain_is_restored(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_list list;
+    s.full_every = 4;
+    fresh_folder("chain", folder);
+    assert_ok(save_steps(folder, 1, 6, &s, &err));
+    assert_ok(save_steps(folder, 7, 10, &s, &err)); // another process goes on
+    assert_ok(gm_checkpoint_list_read(folder, &list, &err));
+    assert_int_equal(list.count, 10);
+    int deltas = 0;
+    for (int i = 0; i < list.count; i++) {
+        uint8_t *image = NULL;
+        size_t bytes = 0;
+        gm_checkpoint_info info;
+        assert_string_equal(list.problem[i], "");
+        assert_int_equal(list.item[i].number, i + 1);
+        deltas += list.item[i].parent != 0;
+        assert_ok(gm_checkpoint_load(folder, (uint64_t)i + 1, &image, &bytes, &info, &err));
+        blob b = make_state(i + 1);
+        assert_true(same_blob(b, image, bytes));
+        assert_true(info.identity == list.item[i].identity && info.bytes == list.item[i].bytes);
+        assert_int_equal(info.raw[GM_CHECKPOINT_WEIGHTS], info.raw[GM_CHECKPOINT_OPTIMIZER]);
+        char note[32];
+        snprintf(note, sizeof note, "{\"step\":%d}", i + 1);
+        assert_string_equal(info.note, note);
+        gm_free(b.data);
+        gm_free(image);
+    }
+    assert_int_equal(deltas, 7); // 1, 5 and 9 stand alone
+    assert_true(list.item[0].parent == 0 && list.item[4].parent == 0 && list.item[9].parent == 9);
+    assert_true(gm_checkpoint_ratio_weights(&list.item[1]) > gm_checkpoint_ratio_weights(&list.item[0]));
+    gm_checkpoint_list_fini(&list);
+}
+
+static void a_single_file_stands_alone(void **state) {
+    (void)state;
+    gm_error err = {0};
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_info written, read;
+    uint8_t *image = NULL;
+    size_t bytes = 0;
+    blob b = make_state(3);
+    const char *path = in_folder("one.gmc");
+    assert_ok(gm_checkpoint_file_write(path, b.data, b.bytes, &s, "{\"a\":1}", &written, &err));
+    assert_true(gm_checkpoint_is_file(path));
+    assert_ok(gm_checkpoint_file_read(path, &image, &bytes, &read, &err));
+    assert_true(same_blob(b, image, bytes));
+    gm_free(image);
+    assert_memory_equal(&written, &read, sizeof read);
+    // What is no object cannot become part of the manifest.
+    assert_int_equal(gm_checkpoint_file_write(path, b.data, b.bytes, &s, "[1]", &written, &err), GM_ERR_ARGUMENT);
+    assert_int_equal(gm_checkpoint_file_write(path, b.data, b.bytes - 1, &s, NULL, &written, &err), GM_ERR_FORMAT);
+    assert_ok(gm_checkpoint_file_read(path, &image, &bytes, NULL, &err)); // still the old one
+    gm_free(image);
+    gm_free(b.data);
+    assert_false(gm_checkpoint_is_file(in_folder("absent")));
+}
+
+static void a_damaged_newest_is_passed_over(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER], path[PATH_MAX];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    s.full_every = 3;
+    fresh_folder("damaged", folder);
+    assert_ok(save_steps(folder, 1, 6, &s, &err)); // 1 <- 2 <- 3, 4 <- 5 <- 6
+    gm_log_set(GM_LOG_ERROR);
+    number_path(folder, 6, path);
+    damage_file(path, 0.3);
+    expect_newest(folder, 5);
+    uint8_t *image = NULL;
+    size_t bytes = 0;
+    assert_int_equal(gm_checkpoint_load(folder, 6, &image, &bytes, NULL, &err), GM_ERR_FORMAT);
+    assert_null(image);
+    assert_non_null(strstr(err.text, "00000006.gmc"));
+    number_path(folder, 4, path); // what 5 and 6 need
+    damage_file(path, 0.5);
+    expect_newest(folder, 3);
+    number_path(folder, 1, path);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(gm_checkpoint_load(folder, 0, &image, &bytes, NULL, &err), GM_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "none of its 6 checkpoints"));
+    // A writer goes on behind them, with one that stands alone.
+    assert_ok(save_steps(folder, 7, 7, &s, &err));
+    expect_newest(folder, 7);
+    gm_log_set(GM_LOG_INFO);
+}
+
+// A parent that was replaced by another file of the same number, whole in itself.
+static void a_foreign_parent_is_noticed(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER], other[FOLDER], from[PATH_MAX], to[PATH_MAX];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    fresh_folder("mine", folder);
+    fresh_folder("other", other);
+    assert_ok(save_steps(folder, 1, 2, &s, &err));
+    assert_ok(save_steps(other, 4, 4, &s, &err)); // its number is 1
+    number_path(other, 1, from);
+    number_path(folder, 1, to);
+    assert_int_equal(rename(from, to), 0);
+    uint8_t *image = NULL;
+    size_t bytes = 0;
+    assert_int_equal(gm_checkpoint_load(folder, 2, &image, &bytes, NULL, &err), GM_ERR_FORMAT);
+    number_path(folder, 9, from);
+    assert_int_equal(rename(to, from), 0); // renamed: its header says 1
+    assert_int_equal(gm_checkpoint_load(folder, 9, &image, &bytes, NULL, &err), GM_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "renamed"));
+}
+
+static void retention_keeps_what_is_needed(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    s.full_every = 4;
+    s.keep_last = 2;
+    s.keep_every = 5;
+    fresh_folder("kept", folder);
+    assert_ok(save_steps(folder, 1, 11, &s, &err)); // full: 1, 5, 9
+    // The last two 10, 11 need 9; 5 and 10 are fifths; everything else may go.
+    for (int n = 1; n <= 11; n++) assert_int_equal(there(folder, n), n == 5 || n >= 9);
+    expect_newest(folder, 11);
+    int removed = 0;
+    uint64_t bytes = 0;
+    assert_ok(gm_checkpoint_prune(folder, 1, 0, false, &removed, &bytes, &err));
+    assert_int_equal(removed, 1); // 11 needs 10 and 9
+    assert_true(bytes > 0 && !there(folder, 5));
+    expect_newest(folder, 11);
+    // Nothing that is named by the manifest is missing; then one is.
+    gm_checkpoint_list list;
+    assert_ok(gm_checkpoint_list_read(folder, &list, &err));
+    assert_int_equal(list.missing, 0);
+    gm_checkpoint_list_fini(&list);
+    char path[PATH_MAX];
+    number_path(folder, 9, path);
+    unlink(path);
+    assert_ok(gm_checkpoint_list_read(folder, &list, &err));
+    assert_int_equal(list.missing, 1);
+    assert_int_equal(list.missing_number[0], 9);
+    gm_checkpoint_list_fini(&list);
+}
+
+static void pruning_never_takes_the_newest_whole(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER], path[PATH_MAX];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    s.full_every = 1;
+    fresh_folder("newest", folder);
+    assert_ok(save_steps(folder, 1, 3, &s, &err));
+    number_path(folder, 3, path);
+    damage_file(path, 0.2); // its directory still reads well
+    gm_log_set(GM_LOG_ERROR);
+    assert_ok(gm_checkpoint_prune(folder, 1, 0, false, NULL, NULL, &err));
+    assert_true(there(folder, 3) && there(folder, 2) && !there(folder, 1));
+    assert_ok(gm_checkpoint_prune(folder, 1, 0, true, NULL, NULL, &err));
+    assert_false(there(folder, 3));
+    expect_newest(folder, 2);
+    assert_ok(gm_checkpoint_clear(folder, &err));
+    assert_false(there(folder, 2));
+    uint8_t *image = NULL;
+    size_t bytes = 0;
+    assert_int_equal(gm_checkpoint_load(folder, 0, &image, &bytes, NULL, &err), GM_ERR_NOT_FOUND);
+    gm_log_set(GM_LOG_INFO);
+}
+
+static void a_lost_manifest_is_written_again(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER], path[PATH_MAX];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_list list;
+    fresh_folder("manifest", folder);
+    assert_ok(save_steps(folder, 1, 2, &s, &err));
+    snprintf(path, sizeof path, "%s/manifest.json", folder);
+    assert_ok(gm_file_write(path, "{\"format\":[", 11, &err));
+    assert_ok(gm_checkpoint_list_read(folder, &list, &err));
+    assert_int_equal(list.count, 2);
+    gm_checkpoint_list_fini(&list);
+    assert_ok(save_steps(folder, 3, 3, &s, &err));
+    uint8_t *data = NULL;
+    size_t bytes = 0;
+    assert_ok(gm_file_read(path, 1 << 20, &data, &bytes, &err));
+    assert_non_null(strstr((char *)data, "00000001.gmc"));
+    assert_non_null(strstr((char *)data, "\"step\": 3"));
+    gm_free(data);
+}
+
+static void two_writers_exclude_each_other(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_writer *a = NULL, *b = NULL;
+    fresh_folder("locked", folder);
+    assert_ok(gm_checkpoint_writer_create(folder, &s, &a, &err));
+    assert_int_equal(gm_checkpoint_writer_create(folder, &s, &b, &err), GM_ERR_STATE);
+    assert_null(b);
+    assert_int_equal(gm_checkpoint_prune(folder, 1, 0, false, NULL, NULL, &err), GM_ERR_STATE);
+    gm_checkpoint_writer_destroy(a);
+    assert_ok(gm_checkpoint_writer_create(folder, &s, &b, &err));
+    gm_checkpoint_writer_destroy(b);
+    s.level = 99;
+    assert_int_equal(gm_checkpoint_writer_create(folder, &s, &b, &err), GM_ERR_RANGE);
+}
+
+// What training does while the thread writes is not seen by it.
+static void a_save_is_a_copy(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_writer *w = NULL;
+    fresh_folder("copy", folder);
+    assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+    for (int step = 1; step <= 4; step++) {
+        blob b = make_state(step);
+        assert_ok(gm_checkpoint_writer_save_image(w, b.data, b.bytes, NULL, &err));
+        memset(b.data, 0xee, b.bytes);
+        gm_free(b.data);
+    }
+    gm_checkpoint_writer_destroy(w); // ends what was begun
+    for (int step = 1; step <= 4; step++) {
+        uint8_t *image = NULL;
+        size_t bytes = 0;
+        assert_ok(gm_checkpoint_load(folder, (uint64_t)step, &image, &bytes, NULL, &err));
+        blob b = make_state(step);
+        assert_true(same_blob(b, image, bytes));
+        gm_free(b.data);
+        gm_free(image);
+    }
+}
+
+// A limit on file size fails a write in its midst, as a full disk does.
+static void a_full_disk_leaves_the_one_before(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_writer *w = NULL;
+    struct rlimit before, small;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    fresh_folder("full", folder);
+    assert_ok(save_steps(folder, 1, 1, &s, &err));
+    assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+    blob two = make_state(2), three = make_state(3);
+    small = (struct rlimit){8000, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    assert_ok(gm_checkpoint_writer_save_image(w, two.data, two.bytes, NULL, &err));
+    assert_int_equal(gm_checkpoint_writer_wait(w, NULL, &err), GM_ERR_IO);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_non_null(strstr(err.text, folder));
+    expect_newest(folder, 1);
+    assert_ok(gm_checkpoint_writer_save_image(w, two.data, two.bytes, NULL, &err)); // there is room again
+    assert_ok(gm_checkpoint_writer_save_image(w, three.data, three.bytes, NULL, &err));
+    assert_ok(gm_checkpoint_writer_wait(w, NULL, &err));
+    gm_checkpoint_writer_destroy(w);
+    expect_newest(folder, 3);
+    gm_free(two.data);
+    gm_free(three.data);
+}
+
+// --- quantized
+static void expect_close(const uint8_t *image, size_t bytes, int step, gm_checkpoint_optimizer optimizer) {
+    gm_error err = {0};
+    gm_tensor_file *was = NULL, *is = NULL;
+    blob b = make_state(step);
+    assert_ok(gm_tensor_file_parse(b.data, b.bytes, "was", &was, &err));
+    assert_ok(gm_tensor_file_parse(image, bytes, "is", &is, &err));
+    assert_int_equal(gm_tensor_count(was), gm_tensor_count(is));
+    for (int i = 0; i < gm_tensor_count(was); i++) {
+        const gm_tensor_info *x = gm_tensor_at(was, i), *y = gm_tensor_find(is, x->name);
+        assert_non_null(y);
+        const float *a = x->data, *c = y->data;
+        bool momentum = strncmp(x->name, "momentum/", 9) == 0, params = strncmp(x->name, "params/", 7) == 0;
+        bool lossy = (params && x->rank > 1) || (momentum && optimizer != GM_CHECKPOINT_KEEP);
+        if (!lossy) {
+            assert_memory_equal(x->data, y->data, x->bytes);
+            continue;
+        }
+        double difference = 0, size = 0;
+        for (uint64_t k = 0; k < x->bytes / 4; k++) {
+            difference += (double)(a[k] - c[k]) * (double)(a[k] - c[k]);
+            size += (double)a[k] * (double)a[k];
+            if (momentum && optimizer == GM_CHECKPOINT_DROP) assert_true(c[k] == 0);
+        }
+        if (!(momentum && optimizer == GM_CHECKPOINT_DROP)) assert_true(difference < 0.1 * size);
+    }
+    gm_tensor_file_destroy(was);
+    gm_tensor_file_destroy(is);
+    gm_free(b.data);
+}
+
+static void quantized_chains_restore_the_same_everywhere(void **state) {
+    (void)state;
+    gm_error err = {0};
+    static const gm_checkpoint_optimizer all[] = {GM_CHECKPOINT_KEEP, GM_CHECKPOINT_DROP, GM_CHECKPOINT_ROUND};
+    for (int o = 0; o < 3; o++) {
+        char folder[FOLDER];
+        gm_checkpoint_settings s = gm_checkpoint_settings_default();
+        s.mode = GM_CHECKPOINT_QUANTIZED;
+        s.optimizer = all[o];
+        s.full_every = 3;
+        snprintf(s.coder, sizeof s.coder, "%s", o == 1 ? "paper" : "rans");
+        fresh_folder("quantized", folder);
+        assert_ok(save_steps(folder, 1, 4, &s, &err));
+        assert_ok(save_steps(folder, 5, 5, &s, &err)); // resumed: the state comes from the files
+        s.mode = GM_CHECKPOINT_LOSSLESS; // a difference to weights that were quantized
+        assert_ok(save_steps(folder, 6, 6, &s, &err));
+        expect_newest(folder, 6);
+        for (int step = 1; step <= 5; step++) {
+            uint8_t *image = NULL, *again = NULL;
+            size_t bytes = 0, bytes_again = 0;
+            gm_checkpoint_info info;
+            assert_ok(gm_checkpoint_load(folder, (uint64_t)step, &image, &bytes, &info, &err));
+            assert_int_equal(info.quantized, 3);
+            assert_non_null(strstr(info.note, "\"quantizer\":{"));
+            assert_int_equal(info.dropped, s.optimizer == GM_CHECKPOINT_DROP ? STATE_TENSORS : 0);
+            assert_true(gm_checkpoint_ratio_weights(&info) > 3);
+            expect_close(image, bytes, step, all[o]);
+            assert_ok(gm_checkpoint_load(folder, (uint64_t)step, &again, &bytes_again, &info, &err));
+            assert_true(bytes == bytes_again && memcmp(image, again, bytes) == 0);
+            gm_free(image);
+            gm_free(again);
+        }
+    }
+}
+
+static void weights_that_are_not_finite_stay_exact(void **state) {
+    (void)state;
+    gm_error err = {0};
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_tensor_file *file = NULL;
+    uint8_t *image = NULL;
+    size_t bytes = 0;
+    gm_checkpoint_info info;
+    blob b = make_state(2);
+    assert_ok(gm_tensor_file_parse(b.data, b.bytes, "state", &file, &err));
+    const gm_tensor_info *t = gm_tensor_find(file, "params/conv.weight");
+    size_t place = (size_t)((const uint8_t *)t->data - b.data);
+    gm_tensor_file_destroy(file);
+    const uint32_t nan = 0x7f800123u;
+    memcpy(b.data + place + 40, &nan, 4);
+    s.mode = GM_CHECKPOINT_QUANTIZED;
+    assert_ok(gm_checkpoint_file_write(in_folder("nan.gmc"), b.data, b.bytes, &s, NULL, &info, &err));
+    assert_int_equal(info.quantized, 2); // the two others
+    assert_ok(gm_checkpoint_file_read(in_folder("nan.gmc"), &image, &bytes, NULL, &err));
+    assert_memory_equal(image + place, b.data + place, state_elements(0) * 4);
+    gm_free(image);
+    gm_free(b.data);
+}
+
+// --- memory
+static gm_status save_and_load(gm_error *err) {
+    static char folder[FOLDER];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_info info;
+    uint8_t *image = NULL;
+    size_t bytes = 0;
+    blob b = make_state(0);
+    snprintf(folder, sizeof folder, "%s/memory.gmc", test_folder);
+    gm_status status = gm_checkpoint_file_write(folder, b.data, b.bytes, &s, NULL, &info, err);
+    if (status == GM_OK) status = gm_checkpoint_file_read(folder, &image, &bytes, &info, err);
+    gm_free(image);
+    gm_free(b.data);
+    return status;
+}
+
+static void failing_allocations_are_errors(void **state) {
+    (void)state;
+    for (long n = 1; n < 400; n++) {
+        gm_error err = {0};
+        blob warm = make_state(0); // its own allocations are not what is tested
+        gm_free(warm.data);
+        size_t live = gm_alloc_live();
+        gm_status status;
+        blob b = make_state(0);
+        gm_checkpoint_settings s = gm_checkpoint_settings_default();
+        gm_checkpoint_info info;
+        uint8_t *image = NULL;
+        size_t bytes = 0;
+        s.mode = n % 2 ? GM_CHECKPOINT_QUANTIZED : GM_CHECKPOINT_LOSSLESS;
+        gm_alloc_fail_at(n);
+        status = gm_checkpoint_file_write(in_folder("memory.gmc"), b.data, b.bytes, &s, NULL, &info, &err);
+        if (status == GM_OK) status = gm_checkpoint_file_read(in_folder("memory.gmc"), &image, &bytes, &info, &err);
+        gm_alloc_fail_at(0);
+        gm_free(image);
+        gm_free(b.data);
+        assert_int_equal(gm_alloc_live(), live);
+        if (status != GM_OK) assert_int_equal(status, GM_ERR_MEMORY);
+    }
+    gm_error err = {0};
+    assert_ok(save_and_load(&err));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_checkpoint_of_a_chain_is_restored),
+        cmocka_unit_test(a_single_file_stands_alone),
+        cmocka_unit_test(a_damaged_newest_is_passed_over),
+        cmocka_unit_test(a_foreign_parent_is_noticed),
+        cmocka_unit_test(retention_keeps_what_is_needed),
+        cmocka_unit_test(pruning_never_takes_the_newest_whole),
+        cmocka_unit_test(a_lost_manifest_is_written_again),
+        cmocka_unit_test(two_writers_exclude_each_other),
+        cmocka_unit_test(a_save_is_a_copy),
+        cmocka_unit_test(a_full_disk_leaves_the_one_before),
+        cmocka_unit_test(quantized_chains_restore_the_same_everywhere),
+        cmocka_unit_test(weights_that_are_not_finite_stay_exact),
+        cmocka_unit_test(failing_allocations_are_errors),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_all);
+}
