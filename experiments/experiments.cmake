@@ -15,3 +15,8 @@ if(BUILD_TESTING)
   add_test(NAME experiments COMMAND bash experiments/testdata/check $<TARGET_FILE:summarise>
            WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 endif()
+
+# SuperServe's grid of workloads and policies, in virtual time.
+add_executable(superserve_grid ${PROJECT_SOURCE_DIR}/experiments/superserve/superserve_grid.c)
+target_link_libraries(superserve_grid PRIVATE gamut)
+target_compile_options(superserve_grid PRIVATE ${GAMUT_WARNINGS})

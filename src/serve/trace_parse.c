@@ -186,13 +186,14 @@ gm_status gm__trace_minutes(const char *name, const uint8_t *bytes, size_t count
     while (next_line(&in, &line)) {
         if (line.at == line.end) continue;
         int i = 0;
-        for (; next_field(&line, &field); i++) {
+        bool good = true;
+        for (; good && next_field(&line, &field); i++) {
             double calls = 0.0;
             if (i < 4) continue;
-            if (i >= 4 + *minutes || !number(field, 1e9, &calls)) break;
-            total[i - 4] += calls;
+            good = i < 4 + *minutes && number(field, 1e9, &calls);
+            if (good) total[i - 4] += calls;
         }
-        if (i != 4 + *minutes || line.at != NULL) return bad(&in, "four texts and one count a minute are expected", err);
+        if (!good || i != 4 + *minutes) return bad(&in, "four texts and one count a minute are expected", err);
     }
     return GM_OK;
 }
