@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Torch files, legacy stream and zip: any bytes are read or refused. What was read has names that find it again and takes
-// memory in proportion to the file.
+// Torch files, legacy stream and zip: any bytes are read or refused. What was read has names that find it again and
+// takes memory in proportion to the file.
 #include <gamut/port.h>
 #include <stdlib.h>
 #include <string.h>

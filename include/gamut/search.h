@@ -160,8 +160,8 @@ typedef struct gm_search_settings {
     int calibrate_images;   // behind those of the front; default 2000
     int batch;              // of calibration and evaluation; default 200
     int predictor_epochs;   // default 150
-    int levels, iterations; // constraints along the front, and generations of the evolution at each; default 16, 40
-    int candidates;         // subnets measured at the end; default 40
+    int levels, iterations; // constraints along the front, and generations of the evolution at each; default 12, 40
+    int candidates;         // subnets measured at the end; default 24
     int check;              // samples calibrated in full too, to judge the small calibration; default 24
     gm_dtype type;          // of accuracy and latency: F32 (default) or BF16
     int latency_batch;      // images a run; default 1

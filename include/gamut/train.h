@@ -78,6 +78,7 @@ typedef struct gm_train_mark { // when a state was taken
 } gm_train_mark;
 typedef struct gm_train_store {
     double every; // epochs between states; 0: by checkpoint_seconds
+    int restores; // for experiments: so many times, evenly spaced, the run goes on from what was saved just then
     // Is there a run that was begun and not ended?
     bool (*unfinished)(void *self);
     // A new run begins: what is there of another one goes.

@@ -112,8 +112,22 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
     return status;
 }
 
+// ,"NAME":[a, b, ...]
+static size_t append_figures(char *text, size_t used, size_t size, const char *name, const double *figure, int count) {
+    for (int i = 0; i <= count && used < size; i++) {
+        int n = i == 0 ? snprintf(text + used, size - used, ",\"%s\":[", name) : 0;
+        used += (size_t)n;
+        if (used >= size) break;
+        n = i == count ? snprintf(text + used, size - used, "]")
+                       : snprintf(text + used, size - used, "%s%.6g", i > 0 ? "," : "", figure[i]);
+        used += (size_t)n;
+    }
+    return used;
+}
+
+// base, figure: what was measured before and of the chosen configuration, the largest subnet first.
 static void write_report(gm__lossy *l, const gm__quant_settings *s, const gm__quant_report *r, const gm__quant_state *previous,
-                         const gm__quant_search_result *found) {
+                         const gm__quant_search_result *found, int figures) {
     char config[GM__QUANT_CONFIG_TEXT];
     gm__quant_config_print(&s->config, config, sizeof config);
     int n = snprintf(l->report, sizeof l->report,
@@ -127,6 +141,8 @@ static void write_report(gm__lossy *l, const gm__quant_settings *s, const gm__qu
         n = snprintf(l->report + used, sizeof l->report - used, ",\"drop\":%.6g,\"trials\":%d,\"guided\":%s",
                      found->chosen.drop, found->trials, found->guided ? "true" : "false");
         used += (size_t)n;
+        used = append_figures(l->report, used, sizeof l->report, "base", found->base, figures);
+        used = append_figures(l->report, used, sizeof l->report, "figure", found->chosen.figure, figures);
     }
     if (used + 1 < sizeof l->report) snprintf(l->report + used, sizeof l->report - used, "}");
     else l->report[0] = '\0';
@@ -171,7 +187,7 @@ static gm_status make_weights(const gm_tensor_file *image, const gm_checkpoint_s
     } else if (status != GM_OK) {
         status = gm_fail(err, status, "%s", cause.text);
     } else {
-        write_report(l, &settings, &report, previous, found);
+        write_report(l, &settings, &report, previous, found, s->quality ? s->quality->figures : 0);
     }
 done:
     gm_free(found);
@@ -190,6 +206,8 @@ static gm_status make_moments(const gm_tensor_file *image, gm__lossy *l, gm_erro
         if (l->use[i] != GM__USE_MOMENT) continue;
         shape[n] = (gm__quant_shape){t->name, GM__QUANT_OTHER, (size_t)(t->bytes / 4)};
         value[n++] = t->data;
+        // An update divides by the root of the second moment: neither it nor the first may vanish alone.
+        settings.clamp = settings.clamp || strncmp(t->name, "second_moment/", strlen("second_moment/")) == 0;
     }
     if (status == GM_OK)
         status = gm__moment_encode(shape, value, l->moments, &settings, &l->moment_blob, &l->moment_bytes, err);

@@ -53,7 +53,11 @@ static gm_status keep_statistics(gm_model *searched, const gm_search_result *r, 
         if (status != GM_OK || from == NULL) continue;
         memcpy(to->mean, from->mean, m->graph->norm_floats * sizeof *to->mean);
         memcpy(to->var, from->var, m->graph->norm_floats * sizeof *to->var);
+        to->ranged = from->ranged;
     }
+    // Ranges are those of all candidates: a bit wider than the front alone would need.
+    for (int i = 0; status == GM_OK && i < m->graph->nodes; i++)
+        m->range[i] = fmaxf(m->range[i], searched->range[i]);
     if (status == GM_OK) status = gm_model_save(m, path, err);
     gm_model_destroy(m);
     return status;
@@ -205,7 +209,7 @@ static int run(const gm__command *self, int argc, char **argv) {
          GM__OPTION_INT, &s.sample_calibrate, 1, 100000000},
         {"calibrate-images", "N", "training images for those of the front (default 2000)",
          GM__OPTION_INT, &s.calibrate_images, 1, 100000000},
-        {"candidates", "N", "subnets measured at the end (default 40)", GM__OPTION_INT,
+        {"candidates", "N", "subnets measured at the end (default 24)", GM__OPTION_INT,
          &s.candidates, 1, GM_PROFILE_SUBNETS},
         {"exhaustive", NULL, "measure every subnet (at most 4,000), no predictor", GM__OPTION_FLAG,
          &s.exhaustive, 0, 0},

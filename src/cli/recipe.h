@@ -16,7 +16,7 @@ typedef struct gm__recipe_checkpoint {
     int optimizer; // gm_checkpoint_optimizer
     double max_drop;
     int metric;    // 0 loss, 1 accuracy
-    int images, trials;
+    int images, trials, restores;
     int coder;     // 0 rans, 1 paper, 2 rle, 3 huffman
 } gm__recipe_checkpoint;
 

@@ -158,6 +158,8 @@ static const gm__setting settings[] = {
     STORE("images", images, GM__SETTING_INT, 1, 1000000, NULL, "quantized: held-out images it is measured on"),
     STORE("trials", trials, GM__SETTING_INT, 0, 10000, NULL,
           "quantized: configurations measured for one checkpoint; 0: as many as the search asks for"),
+    STORE("restores", restores, GM__SETTING_INT, 0, 1000, NULL,
+          "for experiments: go on from what was just saved, so many times, evenly spaced"),
     STORE("coder", coder, GM__SETTING_NAME, 0, 0, coders, "quantized: of the ids; paper: as published"),
 };
 

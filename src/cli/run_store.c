@@ -9,12 +9,13 @@ static void set_paths(gm__run_store *s, const char *dir) {
     snprintf(s->model, sizeof s->model, "%.4000s/model.safetensors", dir);
 }
 
-// The marker may get lost when a folder is copied: checkpoints without a model are an unfinished run as well.
+// A run that was stopped before its first checkpoint has nothing to continue from. The marker may get lost when a folder is
+// copied: checkpoints without a model are an unfinished run as well.
 static bool unfinished(void *self) {
     const gm__run_store *s = self;
     gm_checkpoint_list list;
-    if (gm_path_exists(s->marker)) return true;
-    if (gm_path_exists(s->model) || gm_checkpoint_list_read(s->folder, &list, NULL) != GM_OK) return false;
+    if (!gm_path_exists(s->marker) && gm_path_exists(s->model)) return false;
+    if (gm_checkpoint_list_read(s->folder, &list, NULL) != GM_OK) return false;
     bool some = list.count > 0;
     gm_checkpoint_list_fini(&list);
     return some;
@@ -102,6 +103,7 @@ gm_status gm__run_store_init(gm__run_store *s, const gm__recipe *recipe, const c
         s->settings.quality = &s->quality;
     }
     s->hooks = (gm_train_store){.every = recipe->checkpoint.every,
+                                .restores = recipe->checkpoint.restores,
                                 .unfinished = unfinished,
                                 .begin = begin,
                                 .save = save,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// port: a published supernet, or one subnet (specs: training 6.2), as a model. Names of file and model meet in what their
-// spellings have in common, so that elastic and plain files both fit; every tensor of the subnet is asked for (the largest
-// one is the whole supernet) and nothing may be left over.
+// port: a published supernet, or one subnet (specs: training 6.2), as a model. Names of file and model meet in what
+// their spellings have in common, so that elastic and plain files both fit; every tensor of the subnet is asked for
+// (the largest one is the whole supernet) and nothing may be left over.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,20 +25,25 @@ typedef struct source {
     gm_error *err;
     gm_torch_file *torch;
     gm_tensor_file *safe;
+    uint8_t *data; // the file's bytes, which safe looks into
     named *tensor; // by name; counters of batches left out
     int tensors;
 } source;
 
 // ---------------------------------------------------------------------------------------------
 // The file
-static int by_name(const void *a, const void *b) { return strcmp(((const named *)a)->name, ((const named *)b)->name); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const named *)a)->name, ((const named *)b)->name);
+}
 
 static bool ends_with(const char *text, const char *end) {
     size_t a = strlen(text), b = strlen(end);
     return a >= b && strcmp(text + a - b, end) == 0;
 }
 
-static const gm_tensor_info *at(const source *s, int i) { return s->torch ? gm_torch_at(s->torch, i) : gm_tensor_at(s->safe, i); }
+static const gm_tensor_info *at(const source *s, int i) {
+    return s->torch ? gm_torch_at(s->torch, i) : gm_tensor_at(s->safe, i);
+}
 
 // A wrapper for several devices puts "module." before every name.
 static size_t common_prefix(const source *s, int count) {
@@ -69,14 +74,18 @@ static gm_status list_tensors(source *s) {
 
 static gm_status open_source(source *s) {
     static const size_t most = (size_t)16 << 30;
-    uint8_t *data = NULL;
     size_t bytes = 0;
-    gm_status status = gm_file_read(s->path, most, &data, &bytes, s->err);
+    gm_status status = gm_file_read(s->path, most, &s->data, &bytes, s->err);
+    if (status) return status;
     // safetensors starts with the length of its header (below 2^27) and '{'
-    bool safe = bytes > 8 && data[8] == '{' && data[4] == 0 && data[5] == 0 && data[6] == 0 && data[7] == 0;
-    if (!status && !safe) status = gm_torch_file_parse(data, bytes, s->path, &s->torch, s->err);
-    gm_free(data);
-    if (!status && safe) status = gm_tensor_file_read(s->path, &s->safe, s->err);
+    const uint8_t *d = s->data;
+    if (bytes > 8 && d[8] == '{' && d[4] == 0 && d[5] == 0 && d[6] == 0 && d[7] == 0) {
+        status = gm_tensor_file_parse(d, bytes, s->path, &s->safe, s->err);
+    } else {
+        status = gm_torch_file_parse(d, bytes, s->path, &s->torch, s->err);
+        gm_free(s->data);
+        s->data = NULL;
+    }
     return status ? status : list_tensors(s);
 }
 
@@ -159,13 +168,14 @@ static gm_status check_tensors(source *s, const gm_subnet *list, const char *pre
     for (int i = 0; i < s->tensors; i++)
         if (!s->tensor[i].taken) complain(&extra, s->tensor[i].tensor->name);
     if (missing.count)
-        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors of %s are missing (another family?): %s", s->path, missing.count,
-                       preset, missing.text);
+        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors of %s are missing (another family?): %s", s->path,
+                       missing.count, preset, missing.text);
     if (misshapen.count)
-        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors do not have the shape that %s needs (another width?): %s", s->path,
-                       misshapen.count, preset, misshapen.text);
+        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors do not have the shape that %s needs (another width?): %s",
+                       s->path, misshapen.count, preset, misshapen.text);
     if (extra.count)
-        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors are not in %s: %s", s->path, extra.count, preset, extra.text);
+        return gm_fail(s->err, GM_ERR_FORMAT, "%s: %d tensors are not in %s: %s", s->path, extra.count, preset,
+                       extra.text);
     return GM_OK;
 }
 
@@ -176,13 +186,16 @@ static gm_status get_floats(const source *s, const gm_tensor_info *t, bool varia
     for (size_t i = 0; i < count; i++) {
         rows[i] = t->type == GM_F32 ? ((const float *)t->data)[i] : gm_bf16_to_f32(((const gm_bf16 *)t->data)[i]);
         if (!isfinite(rows[i]) || (variance && rows[i] < 0))
-            return gm_fail(s->err, GM_ERR_FORMAT, "%s: tensor %s: element %zu is %g", s->path, t->name, i, (double)rows[i]);
+            return gm_fail(s->err, GM_ERR_FORMAT, "%s: tensor %s: element %zu is %g", s->path, t->name, i,
+                           (double)rows[i]);
     }
     return GM_OK;
 }
 
-// The slice of a parameter that the subnet uses: prefixes, and the centre of the taps. whole and rows: room for the largest.
-static gm_status take_slice(const source *s, gm_model *m, const gm_subnet_tensor *t, const gm_param *p, float *whole, float *rows) {
+// The slice of a parameter that the subnet uses: prefixes, and the centre of the taps. whole and rows: room for the
+// largest.
+static gm_status take_slice(const source *s, gm_model *m, const gm_subnet_tensor *t, const gm_param *p, float *whole,
+                            float *rows) {
     gm_status status = get_floats(s, find(s, t->name)->tensor, false, rows);
     const size_t side = (size_t)p->dims[2], width = (size_t)p->dims[3];
     const size_t top = (side - (size_t)t->dims[2]) / 2, left = (width - (size_t)t->dims[3]) / 2;
@@ -227,7 +240,8 @@ static gm_status take_params(const source *s, gm_model *m, const gm_subnet *list
 }
 
 // Running averages of a supernet's file are those of its largest subnet, if of any.
-static gm_status take_statistics(const source *s, gm_model *m, const gm_subnet *list, double eps, gm_import_report *report) {
+static gm_status take_statistics(const source *s, gm_model *m, const gm_subnet *list, double eps,
+                                 gm_import_report *report) {
     const gm_graph *g = m->graph;
     gm_norm_entry *entry = NULL;
     bool all = g->norms > 0;
@@ -280,7 +294,9 @@ static void set_inputs(const source *s, gm_model *m) {
     snprintf(m->data, sizeof m->data, "imagenet");
 }
 
-gm_import_settings gm_import_settings_default(void) { return (gm_import_settings){0}; }
+gm_import_settings gm_import_settings_default(void) {
+    return (gm_import_settings){0};
+}
 
 static gm_status list_of(const gm_model *m, const char *choice, gm_subnet **out, gm_error *err) {
     gm_choice c = gm_choice_max(&m->graph->space);
@@ -296,7 +312,8 @@ gm_status gm_import(const char *path, const char *preset, const gm_import_settin
     gm_model shape = {0}, *m = NULL; // shape: only its graph, before anything of its size is allocated
     gm_subnet *list = NULL;
     *out = NULL;
-    gm_status status = gm_model_graph(preset, &complete.model, &shape.graph, err); // an unknown family: before a file is read
+    gm_status status =
+        gm_model_graph(preset, &complete.model, &shape.graph, err); // an unknown family: before a file is read
     gm_graph_destroy(shape.graph);
     shape.graph = NULL;
     if (!status) status = open_source(&s);
@@ -316,8 +333,11 @@ gm_status gm_import(const char *path, const char *preset, const gm_import_settin
     gm_free(s.tensor);
     gm_torch_file_destroy(s.torch);
     gm_tensor_file_destroy(s.safe);
-    if (status) gm_model_destroy(m);
-    else *out = m;
+    gm_free(s.data);
+    if (status)
+        gm_model_destroy(m);
+    else
+        *out = m;
     if (report) *report = counted;
     return status;
 }

@@ -10,8 +10,8 @@
 void gm__name_plain(const char *name, char *out, size_t size);
 // What all spellings of a name have in common, for comparing: plain, and repeated until nothing changes.
 void gm__name_key(const char *name, char *out, size_t size);
-// Numbers of list members become 0, 1, 2... in the order of their numbers: names[i] keeps its text, out[i] (rows of `size`)
-// gets the new one.
+// Numbers of list members become 0, 1, 2... in the order of their numbers: names[i] keeps its text, out[i] (rows of
+// `size`) gets the new one.
 void gm__names_renumber(const char *const *names, int count, char *out, size_t size);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// port: net.config and run.config of a specialised Once-for-all subnet (specs: training 6.2): which subnet of which family
-// it is. The shapes of its weights are checked by the import itself.
+// port: net.config and run.config of a specialised Once-for-all subnet (specs: training 6.2): which subnet of which
+// family it is. The shapes of its weights are checked by the import itself.
 #include <math.h>
 #include <string.h>
 
@@ -63,12 +63,15 @@ static gm_status read_blocks(const char *folder, const json_t *net, network *out
         int in = whole(conv, "in_channels", 1, 65536), to = whole(conv, "out_channels", 1, 65536);
         int kernel = whole(conv, "kernel_size", 1, 15), expand = whole(conv, "expand_ratio", 1, 16);
         if (in < 0 || to < 0 || kernel < 0 || expand < 0)
-            return gm_fail(err, GM_ERR_FORMAT, "%s/net.config: block %zu has no usable widths, kernel and expand ratio", folder, i);
+            return gm_fail(err, GM_ERR_FORMAT, "%s/net.config: block %zu has no usable widths, kernel and expand ratio",
+                           folder, i);
         // the first block of a stage changes the width
-        if (in != to && out->stages == MAX_STAGES) return gm_fail(err, GM_ERR_FORMAT, "%s/net.config: too many stages", folder);
+        if (in != to && out->stages == MAX_STAGES)
+            return gm_fail(err, GM_ERR_FORMAT, "%s/net.config: too many stages", folder);
         if (in != to) out->stages++;
         if (out->stages == 0 || out->depth[out->stages - 1] == MOST_DEPTH)
-            return gm_fail(err, GM_ERR_FORMAT, "%s/net.config: block %zu: a stage of more than %d blocks", folder, i, MOST_DEPTH);
+            return gm_fail(err, GM_ERR_FORMAT, "%s/net.config: block %zu: a stage of more than %d blocks", folder, i,
+                           MOST_DEPTH);
         out->at[out->stages - 1][out->depth[out->stages - 1]++] = (block){expand, kernel};
     }
     return GM_OK;
@@ -101,8 +104,10 @@ static gm_status find_choice(const char *folder, const network *n, gm_net_config
         int i = 0;
         while (i < knob->count && knob->values[i] != wanted) i++;
         if (i == knob->count)
-            status = gm_fail(err, GM_ERR_FORMAT, "%s/net.config: %s does not allow %s = %g", folder, out->preset, knob->name, wanted);
-        else choice.index[k] = (uint8_t)i;
+            status = gm_fail(err, GM_ERR_FORMAT, "%s/net.config: %s does not allow %s = %g", folder, out->preset,
+                             knob->name, wanted);
+        else
+            choice.index[k] = (uint8_t)i;
     }
     if (!status) status = gm_choice_print(&g->space, &choice, out->choice, sizeof out->choice, err);
     gm_graph_destroy(g);
@@ -118,10 +123,13 @@ gm_status gm_net_config_read(const char *folder, gm_net_config *out, gm_error *e
     if (status) goto done;
     const char *name = json_string_value(json_object_get(net, "name"));
     int width = whole(json_object_get(net, "first_conv"), "out_channels", 1, 65536), family = 0;
-    while (family < FAMILIES && (!name || strcmp(families[family].name, name) != 0 || families[family].first_width != width)) family++;
+    while (family < FAMILIES &&
+           (!name || strcmp(families[family].name, name) != 0 || families[family].first_width != width))
+        family++;
     if (family == FAMILIES) {
-        status = gm_fail(err, GM_ERR_UNSUPPORTED, "%s/net.config: '%.40s' with a first width of %d is none of our families", folder,
-                         name ? name : "", width);
+        status =
+            gm_fail(err, GM_ERR_UNSUPPORTED, "%s/net.config: '%.40s' with a first width of %d is none of our families",
+                    folder, name ? name : "", width);
         goto done;
     }
     snprintf(out->preset, sizeof out->preset, "%s", families[family].preset);
@@ -131,7 +139,8 @@ gm_status gm_net_config_read(const char *folder, gm_net_config *out, gm_error *e
     out->model.single_resolution = true;
     out->norm_eps = json_number_value(json_object_get(json_object_get(net, "bn"), "eps"));
     if (out->model.classes < 0 || out->model.resolution < 0 || !(out->norm_eps >= 0) || out->norm_eps > 1) {
-        status = gm_fail(err, GM_ERR_FORMAT, "%s: no usable classes, norm eps (net.config) or image size (run.config)", folder);
+        status = gm_fail(err, GM_ERR_FORMAT, "%s: no usable classes, norm eps (net.config) or image size (run.config)",
+                         folder);
         goto done;
     }
     status = read_blocks(folder, net, &n, err);

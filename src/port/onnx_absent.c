@@ -6,6 +6,7 @@ gm_status gm_export_onnx(const gm_subnet *s, const gm_export_settings *settings,
     (void)s;
     (void)settings;
     return gm_fail(err, GM_ERR_UNSUPPORTED,
-                   "%s: this build writes no ONNX: install libprotobuf-c-dev, protobuf-c-compiler and libonnx-dev, and build again",
+                   "%s: this build writes no ONNX: install libprotobuf-c-dev, protobuf-c-compiler and libonnx-dev, and "
+                   "build again",
                    path);
 }

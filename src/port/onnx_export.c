@@ -44,8 +44,10 @@ static Onnx__ValueInfoProto *value_info(gm__onnx *x, const char *name, int rank,
         onnx__tensor_shape_proto__dimension__init(dim[d]);
         dim[d]->value_case = batch ? ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
                                    : ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-        if (batch) dim[d]->dim_param = batch;
-        else dim[d]->dim_value = dims[d];
+        if (batch)
+            dim[d]->dim_param = batch;
+        else
+            dim[d]->dim_value = dims[d];
     }
     shape->dim = dim;
     shape->n_dim = (size_t)rank;

@@ -22,8 +22,10 @@ static bool room(gm__onnx *x, void ***array, int used, int *cap) {
 void *gm__onnx_alloc(gm__onnx *x, size_t count, size_t size) {
     if (!room(x, &x->block, x->blocks, &x->blocks_cap)) return NULL;
     void *block = gm_alloc(count, size);
-    if (!block) failed(x);
-    else x->block[x->blocks++] = block;
+    if (!block)
+        failed(x);
+    else
+        x->block[x->blocks++] = block;
     return block;
 }
 
@@ -106,7 +108,8 @@ void gm__onnx_ints(gm__onnx *x, const char *name, int count, const int64_t *v) {
 }
 
 // bytes: little endian, as the machines that this builds for have them
-static char *constant(gm__onnx *x, char *name, int32_t type, int rank, const uint64_t *dims, const void *data, size_t bytes) {
+static char *constant(gm__onnx *x, char *name, int32_t type, int rank, const uint64_t *dims, const void *data,
+                      size_t bytes) {
     void **list = (void **)x->initializer;
     if (!room(x, &list, x->initializers, &x->initializers_cap)) return NULL;
     x->initializer = (Onnx__TensorProto **)list;
@@ -130,7 +133,8 @@ static char *constant(gm__onnx *x, char *name, int32_t type, int rank, const uin
 char *gm__onnx_floats(gm__onnx *x, char *name, int rank, const uint64_t *dims, const float *data) {
     size_t count = 1;
     for (int d = 0; d < rank; d++) count *= (size_t)dims[d];
-    return data ? constant(x, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, rank, dims, data, count * sizeof *data) : NULL;
+    return data ? constant(x, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, rank, dims, data, count * sizeof *data)
+                : NULL;
 }
 
 char *gm__onnx_wholes(gm__onnx *x, char *name, int count, const int64_t *v) {

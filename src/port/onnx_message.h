@@ -21,9 +21,9 @@ typedef struct gm__onnx {
     Onnx__TensorProto **initializer;
     int nodes, nodes_cap, initializers, initializers_cap;
     // one a node of the graph
-    char **value;       // the ONNX value that holds its output; NULL: not in use
-    int *follower;      // the only node that reads it; -1: none, or several
-    bool *folded;       // a norm whose scale and shift are in the convolution before it
+    char **value;  // the ONNX value that holds its output; NULL: not in use
+    int *follower; // the only node that reads it; -1: none, or several
+    bool *folded;  // a norm whose scale and shift are in the convolution before it
 } gm__onnx;
 
 // Zeroed; NULL after a failure.

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// port: one ONNX form an operation. Values are (batch, channels, rows, columns); tokens are positions, so that a linear layer
-// over tokens is a 1x1 convolution, and a norm over channels one over axis 1.
+// port: one ONNX form an operation. Values are (batch, channels, rows, columns); tokens are positions, so that a linear
+// layer over tokens is a 1x1 convolution, and a norm over channels one over axis 1.
 #include <math.h>
 #include <string.h>
 
 #include "port/onnx_message.h"
 
-static const gm_node *node_of(const gm__onnx *x, int node) { return &x->s->model->graph->node[node]; }
-static const gm_resolved_node *sizes_of(const gm__onnx *x, int node) { return &x->s->resolved.node[node]; }
+static const gm_node *node_of(const gm__onnx *x, int node) {
+    return &x->s->model->graph->node[node];
+}
+static const gm_resolved_node *sizes_of(const gm__onnx *x, int node) {
+    return &x->s->resolved.node[node];
+}
 static char *input_of(const gm__onnx *x, int node, int j) {
     int from = sizes_of(x, node)->from[j];
     return from < 0 ? NULL : x->value[from];
 }
-static char *part(gm__onnx *x, int node, const char *name) { return gm__onnx_text(x, "%s/%s", node_of(x, node)->name, name); }
+static char *part(gm__onnx *x, int node, const char *name) {
+    return gm__onnx_text(x, "%s/%s", node_of(x, node)->name, name);
+}
 
 // A parameter as a constant under its own name; NULL: the node has none.
 static char *constant(gm__onnx *x, int node, int slot) {
@@ -35,7 +41,8 @@ static char *activate(gm__onnx *x, int node, gm_act act, char *in) {
     case GM_ACT_NONE: return in;
     case GM_ACT_RELU: return gm__onnx_node(x, "Relu", out, (char *const[]){in, NULL});
     case GM_ACT_RELU6: {
-        char *least = gm__onnx_scalar(x, part(x, node, "least"), 0), *most = gm__onnx_scalar(x, part(x, node, "most"), 6);
+        char *least = gm__onnx_scalar(x, part(x, node, "least"), 0),
+             *most = gm__onnx_scalar(x, part(x, node, "most"), 6);
         return gm__onnx_node(x, "Clip", out, (char *const[]){in, least, most, NULL});
     }
     case GM_ACT_HSWISH: return gm__onnx_node(x, "Mul", out, (char *const[]){in, gate(x, node, in), NULL});
@@ -47,7 +54,8 @@ static char *activate(gm__onnx *x, int node, gm_act act, char *in) {
     }
     case GM_ACT_GELU: { // x (1 + erf(x / sqrt 2)) / 2
         char *root = gm__onnx_scalar(x, part(x, node, "root"), (float)sqrt(0.5));
-        char *one = gm__onnx_scalar(x, part(x, node, "one"), 1), *half = gm__onnx_scalar(x, part(x, node, "half"), 0.5f);
+        char *one = gm__onnx_scalar(x, part(x, node, "one"), 1),
+             *half = gm__onnx_scalar(x, part(x, node, "half"), 0.5f);
         char *v = gm__onnx_node(x, "Mul", part(x, node, "scaled"), (char *const[]){in, root, NULL});
         v = gm__onnx_node(x, "Erf", part(x, node, "erf"), (char *const[]){v, NULL});
         v = gm__onnx_node(x, "Add", part(x, node, "plus"), (char *const[]){v, one, NULL});
@@ -58,11 +66,15 @@ static char *activate(gm__onnx *x, int node, gm_act act, char *in) {
     return NULL;
 }
 
-static char *act(gm__onnx *x, int node) { return activate(x, node, node_of(x, node)->act, input_of(x, node, 0)); }
+static char *act(gm__onnx *x, int node) {
+    return activate(x, node, node_of(x, node)->act, input_of(x, node, 0));
+}
 
 // ---------------------------------------------------------------------------------------------
 // Convolutions and norms
-static void square(gm__onnx *x, const char *name, int v) { gm__onnx_ints(x, name, 2, (const int64_t[]){v, v}); }
+static void square(gm__onnx *x, const char *name, int v) {
+    gm__onnx_ints(x, name, 2, (const int64_t[]){v, v});
+}
 
 static void window(gm__onnx *x, int taps, int stride, int pad) {
     square(x, "kernel_shape", taps);
@@ -73,7 +85,8 @@ static void window(gm__onnx *x, int taps, int stride, int pad) {
 // What a norm does to a channel, in double as the walker folds it.
 static void scale_shift(const gm__onnx *x, int norm, size_t c, double *scale, double *shift) {
     const float *gamma = gm_subnet_find(x->s, norm, 0)->data, *beta = gm_subnet_find(x->s, norm, 1)->data;
-    const float *mean = gm_subnet_find(x->s, norm, GM_SUBNET_MEAN)->data, *var = gm_subnet_find(x->s, norm, GM_SUBNET_VAR)->data;
+    const float *mean = gm_subnet_find(x->s, norm, GM_SUBNET_MEAN)->data,
+                *var = gm_subnet_find(x->s, norm, GM_SUBNET_VAR)->data;
     *scale = (double)gamma[c] / sqrt((double)var[c] + (double)node_of(x, norm)->eps);
     *shift = (double)beta[c] - (double)mean[c] * *scale;
 }
@@ -101,7 +114,8 @@ static char *convolve(gm__onnx *x, int node, int pad, int groups) {
     const gm_node *n = node_of(x, node);
     char *in = input_of(x, node, 0), *out;
     int next = x->follower[node];
-    bool fold = x->fold && next >= 0 && strcmp(node_of(x, next)->op->name, "norm") == 0 && sizes_of(x, next)->from[0] == node;
+    bool fold =
+        x->fold && next >= 0 && strcmp(node_of(x, next)->op->name, "norm") == 0 && sizes_of(x, next)->from[0] == node;
     if (fold) {
         out = folded_conv(x, node, next, in);
     } else {
@@ -113,7 +127,9 @@ static char *convolve(gm__onnx *x, int node, int pad, int groups) {
     return out;
 }
 
-static char *conv(gm__onnx *x, int node) { return convolve(x, node, node_of(x, node)->pad, 1); }
+static char *conv(gm__onnx *x, int node) {
+    return convolve(x, node, node_of(x, node)->pad, 1);
+}
 static char *depthwise(gm__onnx *x, int node) {
     return convolve(x, node, sizes_of(x, node)->kernel / 2, sizes_of(x, node)->out.c);
 }
@@ -122,8 +138,12 @@ static char *norm(gm__onnx *x, int node) {
     const gm_node *n = node_of(x, node);
     char *v = input_of(x, node, 0), *residual = input_of(x, node, 1);
     if (!x->folded[node]) {
-        char *const in[] = {v, constant(x, node, 0), constant(x, node, 1), constant(x, node, GM_SUBNET_MEAN),
-                            constant(x, node, GM_SUBNET_VAR), NULL};
+        char *const in[] = {v,
+                            constant(x, node, 0),
+                            constant(x, node, 1),
+                            constant(x, node, GM_SUBNET_MEAN),
+                            constant(x, node, GM_SUBNET_VAR),
+                            NULL};
         v = gm__onnx_node(x, "BatchNormalization", part(x, node, "norm"), in);
         gm__onnx_float(x, "epsilon", n->eps);
     }
@@ -139,13 +159,15 @@ static char *squeeze_excite(gm__onnx *x, int node) {
     v = gm__onnx_node(x, "Relu", part(x, node, "hidden"), (char *const[]){v, NULL});
     char *const expand[] = {v, constant(x, node, 2), constant(x, node, 3), NULL};
     v = gm__onnx_node(x, "Conv", part(x, node, "expand"), expand);
-    return gm__onnx_node(x, "Mul", gm__onnx_text(x, "%s", node_of(x, node)->name), (char *const[]){in, gate(x, node, v), NULL});
+    return gm__onnx_node(x, "Mul", gm__onnx_text(x, "%s", node_of(x, node)->name),
+                         (char *const[]){in, gate(x, node, v), NULL});
 }
 
 // ---------------------------------------------------------------------------------------------
 // Pools, linear layers, sums
 static char *plain(gm__onnx *x, int node, const char *type) {
-    return gm__onnx_node(x, type, gm__onnx_text(x, "%s", node_of(x, node)->name), (char *const[]){input_of(x, node, 0), NULL});
+    return gm__onnx_node(x, type, gm__onnx_text(x, "%s", node_of(x, node)->name),
+                         (char *const[]){input_of(x, node, 0), NULL});
 }
 
 static char *pool(gm__onnx *x, int node, const char *type) {
@@ -156,7 +178,9 @@ static char *pool(gm__onnx *x, int node, const char *type) {
     return out;
 }
 
-static char *max_pool(gm__onnx *x, int node) { return pool(x, node, "MaxPool"); }
+static char *max_pool(gm__onnx *x, int node) {
+    return pool(x, node, "MaxPool");
+}
 
 static char *avg_pool(gm__onnx *x, int node) { // a window's part inside the image counts alone
     char *out = pool(x, node, "AveragePool");
@@ -164,7 +188,9 @@ static char *avg_pool(gm__onnx *x, int node) { // a window's part inside the ima
     return out;
 }
 
-static char *global_pool(gm__onnx *x, int node) { return plain(x, node, "GlobalAveragePool"); }
+static char *global_pool(gm__onnx *x, int node) {
+    return plain(x, node, "GlobalAveragePool");
+}
 
 // One position: rows of an image's vector; several: tokens, each by itself.
 static char *linear(gm__onnx *x, int node) {
@@ -174,7 +200,8 @@ static char *linear(gm__onnx *x, int node) {
     if (in.h * in.w > 1) {
         const uint64_t dims[] = {w->dims[0], w->dims[1], 1, 1};
         char *weight = gm__onnx_floats(x, gm__onnx_text(x, "%s", w->name), 4, dims, w->data);
-        return gm__onnx_node(x, "Conv", name, (char *const[]){input_of(x, node, 0), weight, constant(x, node, 1), NULL});
+        return gm__onnx_node(x, "Conv", name,
+                             (char *const[]){input_of(x, node, 0), weight, constant(x, node, 1), NULL});
     }
     char *flat = gm__onnx_node(x, "Flatten", part(x, node, "flat"), (char *const[]){input_of(x, node, 0), NULL});
     char *rows = part(x, node, "rows");
@@ -191,7 +218,9 @@ static char *add(gm__onnx *x, int node) {
                          (char *const[]){input_of(x, node, 0), input_of(x, node, 1), NULL});
 }
 
-static char *dropout(gm__onnx *x, int node) { return input_of(x, node, 0); } // nothing, once trained
+static char *dropout(gm__onnx *x, int node) {
+    return input_of(x, node, 0);
+} // nothing, once trained
 
 // ---------------------------------------------------------------------------------------------
 // Transformers
@@ -219,7 +248,9 @@ static char *scaled_rows(gm__onnx *x, int node, char *v) {
     return gm__onnx_node(x, "Mul", part(x, node, "scaled"), (char *const[]){v, channel_vector(x, node, 0), NULL});
 }
 
-static char *rms_norm(gm__onnx *x, int node) { return scaled_rows(x, node, input_of(x, node, 0)); }
+static char *rms_norm(gm__onnx *x, int node) {
+    return scaled_rows(x, node, input_of(x, node, 0));
+}
 
 static char *layer_norm(gm__onnx *x, int node) {
     char *in = input_of(x, node, 0), *mean = mean_over_channels(x, node, "mean", in);
@@ -237,7 +268,8 @@ static char *attention(gm__onnx *x, int node) {
     const int64_t split[] = {0, heads, width, s.h * s.w}, whole[] = {0, s.c, s.h, s.w}, swap[] = {0, 1, 3, 2};
     char *head[3], *shape = gm__onnx_wholes(x, part(x, node, "heads"), 4, split);
     for (int j = 0; j < 3; j++)
-        head[j] = gm__onnx_node(x, "Reshape", part(x, node, names[j]), (char *const[]){input_of(x, node, j), shape, NULL});
+        head[j] =
+            gm__onnx_node(x, "Reshape", part(x, node, names[j]), (char *const[]){input_of(x, node, j), shape, NULL});
     char *q = gm__onnx_node(x, "Transpose", part(x, node, "q_rows"), (char *const[]){head[0], NULL});
     gm__onnx_ints(x, "perm", 4, swap);
     char *p = gm__onnx_node(x, "MatMul", part(x, node, "products"), (char *const[]){q, head[1], NULL});

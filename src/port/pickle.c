@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// port: the restricted unpickler. Every step reads at least one byte and makes at most one value and one cell an item, so
-// that memory is bounded by the file; the tree is never walked recursively.
+// port: the restricted unpickler. Every step reads at least one byte and makes at most one value and one cell an item,
+// so that memory is bounded by the file; the tree is never walked recursively.
 #include "port/pickle.h"
 
 #include <string.h>
@@ -8,7 +8,14 @@
 enum { MAX_VALUES = 1 << 22, MAX_ARGUMENTS = 8 };
 
 // Globals: what they are is decided here, not in the file.
-typedef enum global_kind { ORDERED_DICT, REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_PARAMETER, SIZE, STORAGE } global_kind;
+typedef enum global_kind {
+    ORDERED_DICT,
+    REBUILD_TENSOR,
+    REBUILD_TENSOR_V2,
+    REBUILD_PARAMETER,
+    SIZE,
+    STORAGE
+} global_kind;
 static const struct {
     const char *module, *name;
     global_kind kind;
@@ -86,7 +93,8 @@ static gm_status push_value(gm__pickle *p, gm__pickle_value v, gm_error *err) {
 // The top value, which must exist and not be a mark.
 static gm_status pop(gm__pickle *p, int *value, gm_error *err) {
     *value = -1;
-    if (p->depth == 0 || p->stack[p->depth - 1] == MARK) return bad(p, err, "its pickle takes a value from an empty stack");
+    if (p->depth == 0 || p->stack[p->depth - 1] == MARK)
+        return bad(p, err, "its pickle takes a value from an empty stack");
     *value = p->stack[--p->depth];
     return GM_OK;
 }
@@ -97,8 +105,10 @@ static gm_status chain(gm__pickle *p, int container, int value, gm_error *err) {
     p->cell = cells;
     p->cell[p->cells] = (gm__pickle_cell){value, -1};
     gm__pickle_value *v = &p->value[container];
-    if (v->count == 0) v->first = p->cells;
-    else p->cell[v->last].next = p->cells;
+    if (v->count == 0)
+        v->first = p->cells;
+    else
+        p->cell[v->last].next = p->cells;
     v->last = p->cells++;
     v->count++;
     return GM_OK;
@@ -183,9 +193,10 @@ static gm_status read_global(gm__pickle *p, gm_error *err) {
             shown[used++] = c >= 0x20 && c < 0x7f ? c : '?';
         }
     shown[used] = '\0';
-    return gm_fail(err, GM_ERR_UNSUPPORTED,
-                   "%s: byte %zu: it needs '%s', which a file of weights does not: it is not run. Save the state dict alone",
-                   p->what, p->at, shown);
+    return gm_fail(
+        err, GM_ERR_UNSUPPORTED,
+        "%s: byte %zu: it needs '%s', which a file of weights does not: it is not run. Save the state dict alone",
+        p->what, p->at, shown);
 }
 
 static gm_status make_tuple(gm__pickle *p, int from, bool mark, gm_error *err) {
@@ -220,7 +231,8 @@ static gm_status extend(gm__pickle *p, gm__pickle_kind kind, int from, bool mark
 }
 
 static gm_status memorize(gm__pickle *p, uint64_t at, gm_error *err) {
-    if (p->depth == 0 || p->stack[p->depth - 1] == MARK) return bad(p, err, "its pickle remembers a value of an empty stack");
+    if (p->depth == 0 || p->stack[p->depth - 1] == MARK)
+        return bad(p, err, "its pickle remembers a value of an empty stack");
     if (at > (uint64_t)p->memos) return bad(p, err, "its pickle numbers remembered values with holes");
     void *memo = p->memo;
     if (!room(&memo, p->memos, &p->memos_cap, sizeof *p->memo)) return no_memory(p, err);
@@ -240,11 +252,14 @@ static int arguments(const gm__pickle *p, int tuple, int out[MAX_ARGUMENTS]) {
     int n = 0;
     for (int i = 0; i < MAX_ARGUMENTS; i++) out[i] = -1;
     if (p->value[tuple].kind != GM__PICKLE_TUPLE || p->value[tuple].count > MAX_ARGUMENTS) return -1;
-    for (int c = p->value[tuple].count ? p->value[tuple].first : -1; c >= 0; c = p->cell[c].next) out[n++] = p->cell[c].value;
+    for (int c = p->value[tuple].count ? p->value[tuple].first : -1; c >= 0; c = p->cell[c].next)
+        out[n++] = p->cell[c].value;
     return n;
 }
 
-static bool is(const gm__pickle *p, int value, gm__pickle_kind kind) { return value >= 0 && p->value[value].kind == kind; }
+static bool is(const gm__pickle *p, int value, gm__pickle_kind kind) {
+    return value >= 0 && p->value[value].kind == kind;
+}
 
 bool gm__pickle_text_is(const gm__pickle *p, int value, const char *text) {
     return is(p, value, GM__PICKLE_TEXT) && p->value[value].u.text.length == strlen(text) &&
@@ -282,10 +297,10 @@ static gm_status read_reduce(gm__pickle *p, gm_error *err) {
     case REBUILD_TENSOR_V2:
         if (n >= 4 && is(p, a[0], GM__PICKLE_STORAGE) && is(p, a[1], GM__PICKLE_INT) && is(p, a[2], GM__PICKLE_TUPLE) &&
             is(p, a[3], GM__PICKLE_TUPLE))
-            return push_value(p,
-                              (gm__pickle_value){.kind = GM__PICKLE_TENSOR,
-                                                 .u.tensor = {p->value[a[1]].u.whole, a[0], a[2], a[3]}},
-                              err);
+            return push_value(
+                p,
+                (gm__pickle_value){.kind = GM__PICKLE_TENSOR, .u.tensor = {p->value[a[1]].u.whole, a[0], a[2], a[3]}},
+                err);
         break;
     case STORAGE: break;
     }
@@ -302,10 +317,11 @@ static gm_status read_storage(gm__pickle *p, gm_error *err) {
         globals[p->value[a[1]].u.whole].kind != STORAGE || !is(p, a[2], GM__PICKLE_TEXT) ||
         !is(p, a[4], GM__PICKLE_INT) || p->value[a[4]].u.whole < 0)
         return bad(p, err, "a storage in a form that torch.save does not write, or a view of another one");
-    return push_value(p,
-                      (gm__pickle_value){.kind = GM__PICKLE_STORAGE,
-                                         .u.storage = {p->value[a[4]].u.whole, a[2], globals[p->value[a[1]].u.whole].type}},
-                      err);
+    return push_value(
+        p,
+        (gm__pickle_value){.kind = GM__PICKLE_STORAGE,
+                           .u.storage = {p->value[a[4]].u.whole, a[2], globals[p->value[a[1]].u.whole].type}},
+        err);
 }
 
 // Opcodes that push a plain value. false: none of them.
@@ -319,7 +335,8 @@ static bool step_value(gm__pickle *p, uint8_t op, gm_status *status, gm_error *e
     case 'K':
     case 'M':
         *status = take_number(p, op == 'J' ? 4 : op == 'K' ? 1 : 2, &v, err);
-        if (!*status) *status = push_whole(p, GM__PICKLE_INT, op == 'J' ? (int64_t)(int32_t)(uint32_t)v : (int64_t)v, err);
+        if (!*status)
+            *status = push_whole(p, GM__PICKLE_INT, op == 'J' ? (int64_t)(int32_t)(uint32_t)v : (int64_t)v, err);
         return true;
     case 0x8a: *status = read_long(p, err); return true;
     case 'G': *status = read_float(p, err); return true;
@@ -359,8 +376,9 @@ static gm_status step_stack(gm__pickle *p, uint8_t op, gm_error *err) {
     case 'b': return pop(p, &unused, err); // attributes of a dict (its _metadata): not needed
     default:
         p->at--;
-        return gm_fail(err, GM_ERR_UNSUPPORTED, "%s: byte %zu: pickle opcode 0x%02x, which torch.save does not write for weights",
-                       p->what, p->at, op);
+        return gm_fail(err, GM_ERR_UNSUPPORTED,
+                       "%s: byte %zu: pickle opcode 0x%02x, which torch.save does not write for weights", p->what,
+                       p->at, op);
     }
 }
 
@@ -369,7 +387,8 @@ gm_status gm__pickle_read(gm__pickle *p, const char *what, const uint8_t *data, 
     *p = (gm__pickle){.what = what, .data = data, .bytes = bytes, .at = at};
     const uint8_t *head;
     gm_status status = take(p, 2, &head, err);
-    if (!status && (head[0] != 0x80 || head[1] < 2 || head[1] > 5)) status = bad(p, err, "no pickle of protocol 2 to 5 starts here");
+    if (!status && (head[0] != 0x80 || head[1] < 2 || head[1] > 5))
+        status = bad(p, err, "no pickle of protocol 2 to 5 starts here");
     while (!status) {
         const uint8_t *op;
         status = take(p, 1, &op, err);

@@ -49,7 +49,8 @@ static void copy_slice(const gm_param *p, const float *whole, const uint64_t dim
                        sizeof(float) * (size_t)dims[3]);
 }
 
-static void copy_values(const gm_subnet *s, const gm_subnet_tensor *t, const gm_norm_entry *norms, float *whole, float *to) {
+static void copy_values(const gm_subnet *s, const gm_subnet_tensor *t, const gm_norm_entry *norms, float *whole,
+                        float *to) {
     const gm_graph *g = s->model->graph;
     const gm_node *n = &g->node[t->node];
     if (t->slot >= GM_SUBNET_MEAN) {
@@ -61,7 +62,8 @@ static void copy_values(const gm_subnet *s, const gm_subnet_tensor *t, const gm_
     gm_param_export(p, s->model->params + p->offset, whole);
     if (n->transform && t->slot == 0 && (int)t->dims[2] < p->dims[2])
         transform_taps(g, s->model->params, n, (int)t->dims[2], (int)t->dims[0], whole, to);
-    else copy_slice(p, whole, t->dims, to);
+    else
+        copy_slice(p, whole, t->dims, to);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -108,8 +110,10 @@ static gm_status name_tensors(gm_subnet *s, gm_error *err) {
         const gm_subnet_tensor *t = &s->tensor[i];
         const gm_node *node = &g->node[t->node];
         char *row = raw + i * size;
-        if (t->slot < GM_SUBNET_MEAN) snprintf(row, size, "%s", g->param[node->param[t->slot]].name);
-        else snprintf(row, size, "%s.running_%s", node->name, t->slot == GM_SUBNET_MEAN ? "mean" : "var");
+        if (t->slot < GM_SUBNET_MEAN)
+            snprintf(row, size, "%s", g->param[node->param[t->slot]].name);
+        else
+            snprintf(row, size, "%s.running_%s", node->name, t->slot == GM_SUBNET_MEAN ? "mean" : "var");
         rows[i] = row;
     }
     if (!status) gm__names_renumber(rows, s->tensors, numbered, size);
@@ -127,7 +131,8 @@ static gm_status fill(gm_subnet *s, const gm_norm_entry *norms, gm_error *err) {
     for (int i = 0; i < g->params; i++)
         if (gm_param_elements(&g->param[i]) > largest) largest = gm_param_elements(&g->param[i]);
     float *whole = gm_alloc(largest, sizeof *whole), *to = s->data = gm_alloc(total, sizeof *s->data);
-    gm_status status = whole && to ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for the %zu values of a subnet", total);
+    gm_status status =
+        whole && to ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for the %zu values of a subnet", total);
     for (int i = 0; i < s->tensors && !status; i++) {
         copy_values(s, &s->tensor[i], norms, whole, to);
         s->tensor[i].data = to;
@@ -154,8 +159,10 @@ gm_status gm__subnet_list(const gm_model *m, const gm_choice *choice, gm_subnet 
     for (int i = 0; i < g->nodes && !status; i++)
         if (in_use(s, i)) list_node(s, i, norm);
     if (!status) status = name_tensors(s, err);
-    if (status) gm_subnet_destroy(s);
-    else *out = s;
+    if (status)
+        gm_subnet_destroy(s);
+    else
+        *out = s;
     return status;
 }
 
@@ -172,8 +179,10 @@ gm_status gm_subnet_create(gm_model *m, const gm_choice *choice, gm_subnet **out
         status = gm_fail(err, GM_ERR_STATE, "subnet '%s' is not calibrated: run `gamut calibrate` for it first", text);
     }
     if (!status) status = fill(s, norms, err);
-    if (status) gm_subnet_destroy(s);
-    else *out = s;
+    if (status)
+        gm_subnet_destroy(s);
+    else
+        *out = s;
     return status;
 }
 
@@ -191,4 +200,6 @@ const gm_subnet_tensor *gm_subnet_find(const gm_subnet *s, int node, int slot) {
     return NULL;
 }
 
-gm_export_settings gm_export_settings_default(void) { return (gm_export_settings){.fold = true}; }
+gm_export_settings gm_export_settings_default(void) {
+    return (gm_export_settings){.fold = true};
+}

@@ -83,7 +83,8 @@ char *gm__subnet_json(const gm_subnet *s, const gm_export_settings *settings) {
         json_object_set_new(o, "class_names", names);
     }
     for (int i = 0; i < g->nodes; i++)
-        if (s->resolved.node[i].active && s->resolved.node[i].source == i) json_array_append_new(nodes, node_json(s, i));
+        if (s->resolved.node[i].active && s->resolved.node[i].source == i)
+            json_array_append_new(nodes, node_json(s, i));
     json_object_set_new(o, "nodes", nodes);
     char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(o);

@@ -4,7 +4,8 @@
 
 #include "port/subnet_json.h"
 
-gm_status gm_export_safetensors(const gm_subnet *s, const gm_export_settings *settings, const char *path, gm_error *err) {
+gm_status gm_export_safetensors(const gm_subnet *s, const gm_export_settings *settings, const char *path,
+                                gm_error *err) {
     const gm_export_settings defaults = gm_export_settings_default();
     if (!settings) settings = &defaults;
     gm_tensor_writer *w = NULL;

@@ -47,19 +47,22 @@ static void convert(gm__torch_type type, const uint8_t *from, void *to, size_t a
     case GM__TORCH_CHAR: whole = (int8_t)*from; break;
     default: whole = *from; break;
     }
-    if (type <= GM__TORCH_BFLOAT16) ((float *)to)[at] = f;
-    else ((int64_t *)to)[at] = whole;
+    if (type <= GM__TORCH_BFLOAT16)
+        ((float *)to)[at] = f;
+    else
+        ((int64_t *)to)[at] = whole;
 }
 
 // Sizes and strides, and that the last element is inside the storage.
-static gm_status read_shape(gm__torch_reading *r, const gm__pickle_value *t, const gm__torch_place *from, gm_tensor_info *info,
-                            uint64_t stride[GM_MAX_RANK], uint64_t *count) {
+static gm_status read_shape(gm__torch_reading *r, const gm__pickle_value *t, const gm__torch_place *from,
+                            gm_tensor_info *info, uint64_t stride[GM_MAX_RANK], uint64_t *count) {
     const gm__pickle *p = &r->object;
     const gm__pickle_value *size = &p->value[t->u.tensor.size], *step = &p->value[t->u.tensor.stride];
     uint64_t last = t->u.tensor.offset < 0 ? UINT64_MAX : (uint64_t)t->u.tensor.offset;
     if (size->count != step->count || size->count > GM_MAX_RANK || last > from->elements)
-        return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s: %d sizes and %d strides, or it starts outside its storage",
-                       r->what, info->name, size->count, step->count);
+        return gm_fail(r->err, GM_ERR_FORMAT,
+                       "%s: tensor %s: %d sizes and %d strides, or it starts outside its storage", r->what, info->name,
+                       size->count, step->count);
     info->rank = size->count;
     *count = 1;
     int s = size->count ? size->first : -1, q = step->count ? step->first : -1;
@@ -68,19 +71,25 @@ static gm_status read_shape(gm__torch_reading *r, const gm__pickle_value *t, con
         const gm__pickle_value *sv = &p->value[p->cell[s].value], *qv = &p->value[p->cell[q].value];
         if (sv->kind != GM__PICKLE_INT || qv->kind != GM__PICKLE_INT || sv->u.whole < 0 || qv->u.whole < 0 ||
             sv->u.whole > UINT32_MAX)
-            return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s: dimension %d has no usable size", r->what, info->name, d);
+            return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s: dimension %d has no usable size", r->what, info->name,
+                           d);
         info->dims[d] = (uint64_t)sv->u.whole;
         stride[d] = (uint64_t)qv->u.whole;
         uint64_t steps = info->dims[d] > 0 ? info->dims[d] - 1 : 0;
-        if (steps > 0 && stride[d] > from->elements / steps) inside = false;
-        else last += steps * stride[d]; // at most 9 times the elements of the storage
-        if (*count > 0 && info->dims[d] > r->elements_left / *count) *count = r->elements_left + 1;
-        else *count *= info->dims[d];
+        if (steps > 0 && stride[d] > from->elements / steps)
+            inside = false;
+        else
+            last += steps * stride[d]; // at most 9 times the elements of the storage
+        if (*count > 0 && info->dims[d] > r->elements_left / *count)
+            *count = r->elements_left + 1;
+        else
+            *count *= info->dims[d];
     }
     for (int d = 0; d < info->rank; d++)
         if (info->dims[d] == 0) *count = 0;
     if (*count > r->elements_left)
-        return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s: far more elements than the file has bytes", r->what, info->name);
+        return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s: far more elements than the file has bytes", r->what,
+                       info->name);
     if (*count > 0 && (!inside || last >= from->elements))
         return gm_fail(r->err, GM_ERR_FORMAT, "%s: tensor %s reaches beyond its storage", r->what, info->name);
     return GM_OK;
@@ -182,8 +191,11 @@ static gm_status read_tensors(gm__torch_reading *r, gm_torch_file *f) {
 
 gm_status gm_torch_file_parse(const uint8_t *data, size_t bytes, const char *what, gm_torch_file **out, gm_error *err) {
     // Views may share elements, a state dict hardly does: more than this is a file made to exhaust memory.
-    gm__torch_reading r = {.data = data, .bytes = bytes, .what = what, .err = err,
-                 .elements_left = (uint64_t)bytes * MOST_PER_BYTE + MOST_SMALL};
+    gm__torch_reading r = {.data = data,
+                           .bytes = bytes,
+                           .what = what,
+                           .err = err,
+                           .elements_left = (uint64_t)bytes * MOST_PER_BYTE + MOST_SMALL};
     *out = NULL;
     if (bytes > max_file) return gm_fail(err, GM_ERR_RANGE, "%s: larger than 16 GiB", what);
     gm_torch_file *f = gm_alloc(1, sizeof *f);
@@ -192,8 +204,10 @@ gm_status gm_torch_file_parse(const uint8_t *data, size_t bytes, const char *wha
     if (!status) status = choose_dict(&r);
     if (!status) status = read_tensors(&r, f);
     gm__torch_close(&r);
-    if (status) gm_torch_file_destroy(f);
-    else *out = f;
+    if (status)
+        gm_torch_file_destroy(f);
+    else
+        *out = f;
     return status;
 }
 
@@ -217,7 +231,9 @@ void gm_torch_file_destroy(gm_torch_file *f) {
     gm_free(f);
 }
 
-int gm_torch_count(const gm_torch_file *f) { return f->tensors; }
+int gm_torch_count(const gm_torch_file *f) {
+    return f->tensors;
+}
 
 const gm_tensor_info *gm_torch_at(const gm_torch_file *f, int i) {
     return i < 0 || i >= f->tensors ? NULL : &f->tensor[i];

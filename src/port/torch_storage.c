@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// port: the containers of torch files (specs: training 6.1). The legacy stream is five pickles and then the storages; the
-// zip has one entry a storage.
+// port: the containers of torch files (specs: training 6.1). The legacy stream is five pickles and then the storages;
+// the zip has one entry a storage.
 #include "port/torch_storage.h"
 
 #include <stdlib.h>
@@ -42,7 +42,8 @@ static gm_status legacy_types(gm__torch_reading *r, gm__torch_place **out, int *
         if (p->value[i].kind != GM__PICKLE_STORAGE) continue;
         const gm__pickle_value *key = &p->value[p->value[i].u.storage.key];
         // `offset` carries the value's number through the sort
-        (*out)[(*count)++] = (gm__torch_place){key->u.text.text, key->u.text.length, (size_t)i, (size_t)p->value[i].u.storage.elements};
+        (*out)[(*count)++] =
+            (gm__torch_place){key->u.text.text, key->u.text.length, (size_t)i, (size_t)p->value[i].u.storage.elements};
     }
     qsort(*out, (size_t)*count, sizeof **out, by_key);
     int kept = 0;
@@ -67,12 +68,14 @@ static gm_status legacy_places(gm__torch_reading *r, size_t at, const gm__torch_
     int root = -1;
     gm_status status = gm__pickle_read(&p, r->what, r->data, r->bytes, at, &at, &root, r->err);
     if (!status && p.value[root].kind != GM__PICKLE_LIST) status = gm__torch_bad(r, "its list of storages is missing");
-    if (!status && p.value[root].count != r->legacies) status = gm__torch_bad(r, "its list of storages does not match its tensors");
+    if (!status && p.value[root].count != r->legacies)
+        status = gm__torch_bad(r, "its list of storages does not match its tensors");
     for (int c = status || p.value[root].count == 0 ? -1 : p.value[root].first; c >= 0 && !status; c = p.cell[c].next) {
         const gm__pickle_value *key = &p.value[p.cell[c].value];
         gm__torch_place wanted = {.key = key->u.text.text, .key_length = key->u.text.length};
-        gm__torch_place *found = key->kind != GM__PICKLE_TEXT ? NULL
-                                                    : bsearch(&wanted, r->legacy, (size_t)r->legacies, sizeof wanted, by_key);
+        gm__torch_place *found = key->kind != GM__PICKLE_TEXT
+                                     ? NULL
+                                     : bsearch(&wanted, r->legacy, (size_t)r->legacies, sizeof wanted, by_key);
         if (!found || found->offset != 0) {
             status = gm__torch_bad(r, "its list of storages does not match its tensors");
             break;
@@ -81,8 +84,10 @@ static gm_status legacy_places(gm__torch_reading *r, size_t at, const gm__torch_
         uint64_t elements = 0;
         if (r->bytes - at < 8) status = gm__torch_bad(r, "cut short within its storages");
         for (int i = 7; i >= 0 && !status; i--) elements = elements << 8 | r->data[at + (size_t)i];
-        if (!status && elements != found->elements) status = gm__torch_bad(r, "a storage does not have the size that its tensors name");
-        if (!status && elements > (r->bytes - at - 8) / size) status = gm__torch_bad(r, "cut short within its storages");
+        if (!status && elements != found->elements)
+            status = gm__torch_bad(r, "a storage does not have the size that its tensors name");
+        if (!status && elements > (r->bytes - at - 8) / size)
+            status = gm__torch_bad(r, "cut short within its storages");
         found->offset = at + 8;
         if (!status) at += 8 + (size_t)elements * size;
     }
@@ -90,7 +95,8 @@ static gm_status legacy_places(gm__torch_reading *r, size_t at, const gm__torch_
     return status;
 }
 
-static const uint8_t legacy_magic[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
+static const uint8_t legacy_magic[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c, 0x46,
+                                       0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
 
 static gm_status open_legacy(gm__torch_reading *r, int *root) {
     gm__pickle version;
@@ -131,8 +137,8 @@ static gm_status open_zip(gm__torch_reading *r, int *root) {
     size_t end;
     status = gm__zip_check(pickle, r->data, r->what, r->err);
     if (!status)
-        status = gm__pickle_read(&r->object, r->what, r->data, pickle->offset + pickle->bytes, pickle->offset, &end, root,
-                                 r->err);
+        status = gm__pickle_read(&r->object, r->what, r->data, pickle->offset + pickle->bytes, pickle->offset, &end,
+                                 root, r->err);
     return status;
 }
 

@@ -19,7 +19,7 @@ typedef struct gm__torch_reading {
     const char *what;
     gm_error *err;
     gm__pickle object;
-    int root, dict; // among the values of object: all that was saved, and its state dict
+    int root, dict;          // among the values of object: all that was saved, and its state dict
     gm__torch_place *legacy; // by key; NULL: zip
     int legacies;
     gm__zip zip;

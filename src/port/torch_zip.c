@@ -56,8 +56,8 @@ static bool extended(const uint8_t *extra, size_t length, uint64_t field[3]) {
 }
 
 // One entry of the central directory at `at`; *next: the one after it. limit: where the directory ends.
-static gm_status read_entry(const uint8_t *data, size_t at, size_t limit, const char *what, gm__zip_entry *e, size_t *next,
-                            gm_error *err) {
+static gm_status read_entry(const uint8_t *data, size_t at, size_t limit, const char *what, gm__zip_entry *e,
+                            size_t *next, gm_error *err) {
     if (limit - at < CENTRAL_BYTES || number(data + at, 4) != central_magic)
         return bad(err, what, at, "its directory is damaged");
     const uint8_t *c = data + at;
@@ -118,8 +118,10 @@ gm_status gm__zip_open(const uint8_t *data, size_t bytes, const char *what, gm__
         status = read_entry(data, next, (size_t)(at + size), what, &out->entry[i], &next, err);
         out->entries++;
     }
-    if (status) gm__zip_close(out);
-    else qsort(out->entry, (size_t)out->entries, sizeof *out->entry, by_name);
+    if (status)
+        gm__zip_close(out);
+    else
+        qsort(out->entry, (size_t)out->entries, sizeof *out->entry, by_name);
     for (int i = 1; i < out->entries; i++)
         if (by_name(&out->entry[i - 1], &out->entry[i]) == 0) {
             gm__zip_close(out);
@@ -143,8 +145,10 @@ gm__zip_entry *gm__zip_find(const gm__zip *z, const uint8_t *prefix, size_t pref
         int order = compare(e->name, head, prefix, prefix_length);
         if (order == 0) order = compare(e->name + head, e->name_length - head, rest, rest_length);
         if (order == 0) return e;
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return NULL;
 }

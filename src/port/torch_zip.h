@@ -10,7 +10,7 @@ typedef struct gm__zip_entry {
     size_t name_length;
     size_t offset, bytes; // of the content
     uint32_t crc;
-    bool checked;         // the content agrees with crc
+    bool checked; // the content agrees with crc
 } gm__zip_entry;
 
 typedef struct gm__zip {

@@ -61,9 +61,14 @@ void gm__sampler_fini(gm__sampler *p) {
     *p = (gm__sampler){0};
 }
 
-static gm_status calibrate(gm__sampler *p, const gm_choice *choice, int images, gm_error *err) {
+// With the walker of the copy: its graph is that of m.
+static gm_status calibrate(gm__sampler *p, gm_model *m, const gm_choice *choice, int images, gm_error *err) {
     const gm_calibrate_settings c = {.images = images, .batch = p->s->batch, .seed = p->s->seed};
-    return gm_calibrate(p->model, p->walker, p->data, p->train, p->train_count, &p->s->augment, &c, choice, err);
+    return gm_calibrate(m, p->walker, p->data, p->train, p->train_count, &p->s->augment, &c, choice, err);
+}
+
+gm_status gm__sampler_calibrate(gm__sampler *p, gm_model *m, const gm_choice *choice, gm_error *err) {
+    return calibrate(p, m, choice, p->s->calibrate_images, err);
 }
 
 gm_status gm__sampler_accuracy(gm__sampler *p, const gm_choice *choice, bool all, int calibrated_on, double *top1, gm_error *err) {
@@ -81,7 +86,7 @@ gm_status gm__sampler_accuracy(gm__sampler *p, const gm_choice *choice, bool all
                                 p->measured.path ? " and kept; repeat the command to go on" : "");
     }
     gm_eval_result result = {0};
-    gm_status status = calibrate(p, &canonical, calibrated_on, err);
+    gm_status status = calibrate(p, p->model, &canonical, calibrated_on, err);
     if (!status)
         status = gm_evaluate(p->model, p->walker, p->data, all ? p->val : p->part, images, &canonical, &result, err);
     gm_model_norms_clear(p->model);
@@ -94,19 +99,6 @@ gm_status gm__sampler_accuracy(gm__sampler *p, const gm_choice *choice, bool all
         status = gm__measured_save(&p->measured, err);
         p->saved = gm_now();
     }
-    return status;
-}
-
-gm_status gm__sampler_calibrate(gm__sampler *p, gm_model *m, const gm_choice *choice, gm_error *err) {
-    gm_norm_entry *to;
-    gm_status status = calibrate(p, choice, p->s->calibrate_images, err);
-    if (!status) status = gm_model_norms_add(m, choice, &to, err);
-    if (!status) {
-        const gm_norm_entry *from = gm_model_norms(p->model, choice);
-        memcpy(to->mean, from->mean, m->graph->norm_floats * sizeof *to->mean);
-        memcpy(to->var, from->var, m->graph->norm_floats * sizeof *to->var);
-    }
-    gm_model_norms_clear(p->model);
     return status;
 }
 

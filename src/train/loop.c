@@ -8,7 +8,8 @@
 typedef struct session { // of this process; leaves no trace in the weights
     gm_loader *loader;
     double start, saved, seconds_before;
-    uint64_t macs_before, steps, stored; // stored: multiples of the store's `every` that were seen
+    uint64_t macs_before, steps;
+    uint64_t stored, restored; // multiples of the store's `every` that were seen; restores that were due
 } session;
 
 static double epoch_of(const gm__run *r) { return (double)r->marks.step / (double)r->context.steps_per_epoch; }
@@ -47,6 +48,25 @@ static bool state_is_due(const gm__run *r, session *now, bool epoch_end) {
     // very short epochs: the disk would be all that is busy
     double wait = epoch_end ? fmin(1, r->settings->checkpoint_seconds) : r->settings->checkpoint_seconds;
     return gm_now() - now->saved >= wait;
+}
+
+static uint64_t restores_due(const gm__run *r) {
+    const gm_train_store *store = r->settings->store;
+    return store && store->restores > 0 ? r->marks.step * ((uint64_t)store->restores + 1) / r->context.steps : 0;
+}
+
+// As if the process had been lost at this snapshot: saved, and continued from what was saved.
+static gm_status restore(gm__run *r, session *now, gm_error *err) {
+    uint64_t due = restores_due(r);
+    bool lost = due > now->restored && r->marks.step < r->context.steps;
+    now->restored = due;
+    if (!lost) return GM_OK;
+    gm_status status = save_state(r, now, true, err);
+    if (status == GM_OK) status = gm__state_load(r, err);
+    if (status == GM_OK)
+        gm__log_line(r, "{\"event\":\"restore\",\"step\":%llu,\"epoch\":%.4f,\"number\":%llu}",
+                     (unsigned long long)r->marks.step, epoch_of(r), (unsigned long long)due);
+    return status;
 }
 
 // What a strategy asks for between its phases. Phases of no steps are passed through, their wishes with them.
@@ -213,6 +233,7 @@ static gm_status train_steps(gm__run *r, session *now, const gm_train_observer *
             take_snapshot(r, now);
             if (!fresh && state_is_due(r, now, epoch_end) && (status = save_state(r, now, false, err)) != GM_OK)
                 return status;
+            if (!fresh && (status = restore(r, now, err)) != GM_OK) return status;
         }
         fresh = false;
         if (gm__run_interrupted(r)) return interrupted(r, now, err);
@@ -270,7 +291,7 @@ gm_status gm__train_with(const gm_train_settings *s, const gm_dataset *train, co
     if (status == GM_OK) status = open_folder(r, resume, err);
     if (status != GM_OK) goto done;
     now = (session){.start = gm_now(), .saved = gm_now(), .seconds_before = r->marks.seconds,
-                    .macs_before = r->marks.macs, .stored = multiples_of_every(r)};
+                    .macs_before = r->marks.macs, .stored = multiples_of_every(r), .restored = restores_due(r)};
     if ((status = start_loader(r, &now, err)) != GM_OK) goto done;
     if ((status = train_steps(r, &now, observer, err)) != GM_OK) goto done;
     double elapsed = gm_now() - now.start;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base_test.h"
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum { MOST_UNITS = 67, MOST_THREADS = 9 };
@@ -127,6 +128,37 @@ static void reserving_survives_failing_allocations(void **state) {
     gm_threads_set(0);
 }
 
+// A thread of its own keeps out of the way of the others: one worker, scratch that is not theirs.
+static void *work_alone(void *context) {
+    seen *s = context;
+    gm_thread_alone(true);
+    bool fine = gm_threads() == 1 && gm_scratch_reserve(1000, NULL) == GM_OK && gm_scratch(0) != NULL;
+    memset(gm_scratch(0), 1, 1000);
+    gm_parallel(MOST_UNITS, note, s);
+    gm_thread_alone(false);
+    return fine && gm_threads() > 1 ? s : NULL;
+}
+
+static void a_thread_alone_uses_nothing_of_the_others(void **state) {
+    (void)state;
+    seen s = {0};
+    pthread_t thread;
+    void *result = NULL;
+    gm_threads_set(3);
+    assert_int_equal(gm_scratch_reserve(64, NULL), GM_OK);
+    void *ours = gm_scratch(0);
+    size_t live = gm_alloc_live();
+    assert_int_equal(pthread_create(&thread, NULL, work_alone, &s), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_ptr_equal(result, &s);
+    assert_int_equal(s.calls[0], 1);
+    for (int i = 0; i < MOST_UNITS; i++) assert_int_equal(s.times[i], 1);
+    assert_ptr_equal(gm_scratch(0), ours);
+    assert_int_equal(gm_alloc_live(), live);
+    gm_scratch_release();
+    gm_threads_set(0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_unit_runs_once_in_contiguous_ranges),
@@ -134,6 +166,7 @@ int main(void) {
         cmocka_unit_test(each_worker_has_scratch_of_its_own),
         cmocka_unit_test(no_more_workers_than_scratch),
         cmocka_unit_test(reserving_survives_failing_allocations),
+        cmocka_unit_test(a_thread_alone_uses_nothing_of_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,9 @@ RANDOM=${SEED:-1}
 expect 0 train "$work/tiny.yaml" --set checkpoint.store=none --out "$work/plain" --quiet --threads 1
 expect 0 train "$work/tiny.yaml" --out "$work/whole" --quiet --threads 1
 cmp "$work/plain/model.safetensors" "$work/whole/model.safetensors" || fail "checkpoints changed the training"
+expect 0 train "$work/tiny.yaml" --set checkpoint.restores=5 --set checkpoint.every=2 --out "$work/restored" --quiet --threads 1
+cmp "$work/plain/model.safetensors" "$work/restored/model.safetensors" || fail "restores changed the training"
+[ "$(grep -c '"event":"restore"' "$work/restored/log.jsonl")" = 5 ] || fail "not five restores"
 kills=0
 for attempt in $(seq 40); do
     "$GAMUT" train "$work/tiny.yaml" --out "$work/cut" --resume --quiet --threads 1 >"$work/out" 2>"$work/err" &
@@ -89,6 +92,7 @@ says err "another network"
 # --- quantized by recipe, bounded on the largest and the smallest subnet, and resumed
 expect 0 train "$work/tiny.yaml" --set epochs=2 --set checkpoint.store=quantized --set checkpoint.every=1 \
     --set checkpoint.images=32 --set checkpoint.max_drop=0.5 --set checkpoint.trials=4 --set checkpoint.optimizer=round \
+    --set checkpoint.restores=2 \
     --out "$work/lossy" --quiet
 expect 0 checkpoint verify "$work/lossy/checkpoints" --quiet
 expect 0 checkpoint list "$work/lossy/checkpoints" --json

@@ -61,6 +61,8 @@ says out '"3":{'
 expect 0 profile "$model" --choices max min --rounds 5 --dtype bf16 --out "$work/p.json" $one
 says out "p99"
 says out "$work/p.json"
+expect 0 profile "$model" --choices "$work/a.json" --rounds 5 --dtype int8 --out "$work/p8.json" --json $one
+says out '"dtype":"int8"'
 expect 0 profile "$model" --choices "$work/p.json" --rounds 5 --out "$work/p2.json" --json $one
 expect 0 calibrate "$model" --choices "$work/a.json" --json $one
 expect 1 profile "$model" --choices random:123 --rounds 5 $one

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exported subnets against the walker: ONNX files are parsed back and evaluated by plain loops; safetensors files are read
-// back and compared.
+// Exported subnets against the walker: ONNX files are parsed back and evaluated by plain loops; safetensors files are
+// read back and compared.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +29,8 @@ static float *planes(const gm_batch *b) {
     size_t area = (size_t)(b->height * b->width), c = (size_t)b->channels;
     float *out = calloc((size_t)b->images * area * c, sizeof(float));
     for (size_t p = 0; p < (size_t)b->images * area; p++)
-        for (size_t i = 0; i < c; i++) out[(p / area * c + i) * area + p % area] = ((float *)b->x)[p * (size_t)b->ld + i];
+        for (size_t i = 0; i < c; i++)
+            out[(p / area * c + i) * area + p % area] = ((float *)b->x)[p * (size_t)b->ld + i];
     return out;
 }
 
@@ -59,9 +60,12 @@ static void check_onnx(gm_model *m, gm_walker *w, const gm_choice *choice, bool 
         }
     if (!(worst <= 1e-4 * scale) || !(scale > 1e-3)) fail_msg("%s: error %g at scale %g", m->preset, worst, scale);
     int norms = 0;
-    for (size_t i = 0; i < model->graph->n_node; i++) norms += strcmp(model->graph->node[i]->op_type, "BatchNormalization") == 0;
-    if (fold) assert_int_equal(norms, 0);
-    else assert_true(norms > 0 || m->graph->norms == 0);
+    for (size_t i = 0; i < model->graph->n_node; i++)
+        norms += strcmp(model->graph->node[i]->op_type, "BatchNormalization") == 0;
+    if (fold)
+        assert_int_equal(norms, 0);
+    else
+        assert_true(norms > 0 || m->graph->norms == 0);
     free(y.data);
     free(input);
     onnx__model_proto__free_unpacked(model, NULL);
@@ -90,8 +94,9 @@ static void onnx_gives_the_walkers_logits(void **state) {
         if (random_model(cases[i].preset, &cases[i].settings, 3, 8, &m, &w, &err)) fail_msg("%s", err.text);
         gm_rng rng = gm_rng_keyed(7, i, 0, GM_RNG_TEST);
         for (int k = 0; k < 3; k++) {
-            gm_choice choice = k == 0 ? gm_choice_max(&m->graph->space)
-                               : k == 1 ? gm_choice_min(&m->graph->space) : gm_choice_random(&m->graph->space, &rng);
+            gm_choice choice = k == 0   ? gm_choice_max(&m->graph->space)
+                               : k == 1 ? gm_choice_min(&m->graph->space)
+                                        : gm_choice_random(&m->graph->space, &rng);
             if (random_statistics(m, w, &choice, (uint64_t)k, &err)) fail_msg("%s", err.text);
             check_onnx(m, w, &choice, k != 1);
         }
@@ -235,7 +240,8 @@ static void every_failed_allocation_is_an_error(void **state) {
     gm_error err = {0};
     gm_model *m = NULL;
     gm_walker *w = NULL;
-    assert_int_equal(random_model("resnet-28", &(gm_model_settings){.width = 0.25, .resolution = 12}, 3, 2, &m, &w, &err), GM_OK);
+    assert_int_equal(
+        random_model("resnet-28", &(gm_model_settings){.width = 0.25, .resolution = 12}, 3, 2, &m, &w, &err), GM_OK);
     gm_choice min = gm_choice_min(&m->graph->space);
     assert_int_equal(random_statistics(m, w, &min, 1, &err), GM_OK);
     size_t live = gm_alloc_live();
@@ -245,13 +251,16 @@ static void every_failed_allocation_is_an_error(void **state) {
             unlink(path);
             gm_alloc_fail_at(fail);
             gm_status status = gm_subnet_create(m, &min, &s, &err);
-            if (!status) status = format ? gm_export_onnx(s, NULL, path, &err) : gm_export_safetensors(s, NULL, path, &err);
+            if (!status)
+                status = format ? gm_export_onnx(s, NULL, path, &err) : gm_export_safetensors(s, NULL, path, &err);
             gm_alloc_fail_at(0);
             gm_subnet_destroy(s);
             assert_int_equal(gm_alloc_live(), live);
             assert_int_equal(gm_path_exists(path), status == GM_OK);
-            if (status == GM_OK) done = 1;
-            else assert_int_equal(status, GM_ERR_MEMORY);
+            if (status == GM_OK)
+                done = 1;
+            else
+                assert_int_equal(status, GM_ERR_MEMORY);
         }
     gm_walker_destroy(w);
     gm_model_destroy(m);
@@ -264,7 +273,8 @@ static int finish(void **state) {
 }
 
 int main(void) {
-    snprintf(path, sizeof path, "%s/gamut-export-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+    snprintf(path, sizeof path, "%s/gamut-export-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp",
+             (int)getpid());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(onnx_gives_the_walkers_logits),
         cmocka_unit_test(every_operation_has_a_form),

@@ -26,7 +26,9 @@ static array make(const char *name, int rank, const int *dims) {
     return a;
 }
 
-static array like(const char *name, const array *a) { return make(name, a->rank, a->dims); }
+static array like(const char *name, const array *a) {
+    return make(name, a->rank, a->dims);
+}
 
 static bool add_constant(machine *m, const Onnx__TensorProto *t) {
     int dims[4];
@@ -40,8 +42,10 @@ static bool add_constant(machine *m, const Onnx__TensorProto *t) {
     }
     for (size_t i = 0; i < a.count; i++) {
         int64_t v;
-        if (whole) memcpy(&v, t->raw_data.data + 8 * i, 8), a.data[i] = (float)v;
-        else memcpy(&a.data[i], t->raw_data.data + 4 * i, 4);
+        if (whole)
+            memcpy(&v, t->raw_data.data + 8 * i, 8), a.data[i] = (float)v;
+        else
+            memcpy(&a.data[i], t->raw_data.data + 4 * i, 4);
     }
     m->value[m->values++] = a;
     return true;
@@ -66,7 +70,8 @@ static int outputs(int in, window w, bool ceil) {
 static array conv(const Onnx__NodeProto *n, const array *x, const array *w, const array *b) {
     window win = window_of(n, w->dims[2]);
     int group = (int)attribute_int(n, "group", 1), each = w->dims[0] / group, h = x->dims[2], width = x->dims[3];
-    array y = make(n->output[0], 4, (int[]){x->dims[0], w->dims[0], outputs(h, win, false), outputs(width, win, false)});
+    array y =
+        make(n->output[0], 4, (int[]){x->dims[0], w->dims[0], outputs(h, win, false), outputs(width, win, false)});
     float *out = y.data;
     for (int i = 0; i < y.dims[0]; i++)
         for (int o = 0; o < y.dims[1]; o++)
@@ -135,9 +140,9 @@ static array matmul(const Onnx__NodeProto *n, const array *a, const array *b, co
         size_t j = e % (size_t)columns, i = e / (size_t)columns % (size_t)rows, batch = e / (size_t)(rows * columns);
         double sum = c ? (double)c->data[j] : 0;
         for (size_t k = 0; k < (size_t)inner; k++)
-            sum += (double)a->data[(batch * (size_t)rows + i) * (size_t)inner + k] *
-                   (double)b->data[transposed ? j * (size_t)inner + k
-                                              : (batch * (size_t)inner + k) * (size_t)columns + j];
+            sum +=
+                (double)a->data[(batch * (size_t)rows + i) * (size_t)inner + k] *
+                (double)b->data[transposed ? j * (size_t)inner + k : (batch * (size_t)inner + k) * (size_t)columns + j];
         y.data[e] = (float)sum;
     }
     return y;
@@ -186,7 +191,8 @@ static array mean_over_channels(const Onnx__NodeProto *n, const array *x) { // R
     for (size_t e = 0; e < y.count; e++) {
         double sum = 0;
         for (int c = 0; c < x->dims[1]; c++)
-            sum += (double)x->data[(e / (size_t)area * (size_t)x->dims[1] + (size_t)c) * (size_t)area + e % (size_t)area];
+            sum +=
+                (double)x->data[(e / (size_t)area * (size_t)x->dims[1] + (size_t)c) * (size_t)area + e % (size_t)area];
         y.data[e] = (float)(sum / x->dims[1]);
     }
     return y;
@@ -198,7 +204,8 @@ static double apply(const char *op, const Onnx__NodeProto *n, double a, double b
     if (strcmp(op, "Erf") == 0) return erf(a);
     if (strcmp(op, "Sqrt") == 0) return sqrt(a);
     if (strcmp(op, "HardSigmoid") == 0)
-        return fmin(1, fmax(0, (double)attribute_float(n, "alpha", 0.2f) * a + (double)attribute_float(n, "beta", 0.5f)));
+        return fmin(1,
+                    fmax(0, (double)attribute_float(n, "alpha", 0.2f) * a + (double)attribute_float(n, "beta", 0.5f)));
     if (strcmp(op, "Add") == 0) return a + b;
     if (strcmp(op, "Sub") == 0) return a - b;
     if (strcmp(op, "Mul") == 0) return a * b;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Subnets with random weights and statistics, for a comparison with another runtime (bench/peers/onnx_check.py).
-// Usage: make_subnets PRESET COUNT FOLDER SEED FOLD. Writes FOLDER/I.onnx, I.safetensors, I.input (f32: images, channels,
-// rows, columns) and I.logits (f32), and prints one line a subnet: I, side of the images, channels, classes, choice.
+// Usage: make_subnets PRESET COUNT FOLDER SEED FOLD. Writes FOLDER/I.onnx, I.safetensors, I.input (f32: images,
+// channels, rows, columns) and I.logits (f32), and prints one line a subnet: I, side of the images, channels, classes,
+// choice.
 #include "port/port_test.h"
 
 enum { IMAGES = 2 };
 
-static gm_status write_values(const char *folder, int i, const char *what, const float *v, size_t count, gm_error *err) {
+static gm_status write_values(const char *folder, int i, const char *what, const float *v, size_t count,
+                              gm_error *err) {
     char path[600];
     snprintf(path, sizeof path, "%s/%d.%s", folder, i, what);
     return gm_file_write(path, v, count * sizeof *v, err);
@@ -33,9 +35,11 @@ static gm_status write_subnet(gm_model *m, gm_walker *w, const gm_choice *choice
         size_t area = (size_t)(b.height * b.width), c = (size_t)b.channels, classes = (size_t)m->graph->classes;
         float *x = gm_alloc(IMAGES * area * c, sizeof *x), *y = gm_alloc(IMAGES * classes, sizeof *y);
         for (size_t p = 0; x && p < IMAGES * area; p++)
-            for (size_t k = 0; k < c; k++) x[(p / area * c + k) * area + p % area] = ((float *)b.x)[p * (size_t)b.ld + k];
+            for (size_t k = 0; k < c; k++)
+                x[(p / area * c + k) * area + p % area] = ((float *)b.x)[p * (size_t)b.ld + k];
         for (size_t p = 0; y && p < IMAGES * classes; p++) y[p] = logits[p / classes * (size_t)ld + p % classes];
-        status = x && y ? write_values(folder, i, "input", x, IMAGES * area * c, err) : gm_fail(err, GM_ERR_MEMORY, "no memory");
+        status = x && y ? write_values(folder, i, "input", x, IMAGES * area * c, err)
+                        : gm_fail(err, GM_ERR_MEMORY, "no memory");
         if (!status) status = write_values(folder, i, "logits", y, IMAGES * classes, err);
         printf("%d\t%d\t%d\t%zu\t%s\n", i, b.height, b.channels, classes, text);
         gm_free(x);

@@ -24,18 +24,21 @@ static inline gm_status random_batch(const gm_model *m, const gm_choice *choice,
     return GM_OK;
 }
 
-// Gammas, betas and biases that matter, and statistics near those that a pass over random images has, each moved at random.
+// Gammas, betas and biases that matter, and statistics near those that a pass over random images has, each moved at
+// random.
 static inline void random_affine(gm_model *m, uint64_t seed) {
     gm_rng rng = gm_rng_keyed(seed, 1, 0, GM_RNG_TEST);
     for (int i = 0; i < m->graph->params; i++) {
         const gm_param *p = &m->graph->param[i];
         if (p->init != GM_INIT_ONE && p->init != GM_INIT_ZERO && p->init != GM_INIT_IDENTITY) continue;
         for (size_t e = 0; e < gm_param_elements(p); e++)
-            m->params[p->offset + gm_param_index(p, e)] += (p->init == GM_INIT_IDENTITY ? 0.05f : 0.2f) * gm_rng_normal(&rng);
+            m->params[p->offset + gm_param_index(p, e)] +=
+                (p->init == GM_INIT_IDENTITY ? 0.05f : 0.2f) * gm_rng_normal(&rng);
     }
 }
 
-static inline gm_status random_statistics(gm_model *m, gm_walker *w, const gm_choice *choice, uint64_t seed, gm_error *err) {
+static inline gm_status random_statistics(gm_model *m, gm_walker *w, const gm_choice *choice, uint64_t seed,
+                                          gm_error *err) {
     const gm_graph *g = m->graph;
     gm_norm_sums sums = {gm_alloc(g->norm_floats + 1, sizeof(double)), gm_alloc(g->norm_floats + 1, sizeof(double)),
                          gm_alloc((size_t)g->nodes, sizeof(double))};

@@ -28,7 +28,8 @@ static const int64_t batches = 12345;
 static checkpoint checkpoint_of(gm_model *m, const gm_norm_entry *entry, bool plain) {
     const gm_graph *g = m->graph;
     size_t most = (size_t)g->params + 3 * (size_t)g->nodes;
-    checkpoint c = {calloc(most, sizeof *c.t), calloc(most, 256), calloc(g->floats + 2 * g->norm_floats, sizeof(float)), 0};
+    checkpoint c = {calloc(most, sizeof *c.t), calloc(most, 256), calloc(g->floats + 2 * g->norm_floats, sizeof(float)),
+                    0};
     float *rows = c.rows;
     for (int i = 0; i < g->params; i++) {
         const gm_param *p = &g->param[i];
@@ -36,8 +37,10 @@ static checkpoint checkpoint_of(gm_model *m, const gm_norm_entry *entry, bool pl
         if (plain && strstr(p->name, "_matrix")) continue;
         for (int d = 0; d < 4; d++) dims[d] = (uint64_t)p->dims[d];
         gm_param_export(p, m->params + p->offset, rows);
-        if (plain) gm__name_plain(p->name, c.name[c.count], 256);
-        else snprintf(c.name[c.count], 256, "%s", p->name);
+        if (plain)
+            gm__name_plain(p->name, c.name[c.count], 256);
+        else
+            snprintf(c.name[c.count], 256, "%s", p->name);
         c.t[c.count] = torch_rows(c.name[c.count], c.count, p->rank, dims, rows);
         rows += gm_param_elements(p);
         c.count++;
@@ -52,8 +55,12 @@ static checkpoint checkpoint_of(gm_model *m, const gm_norm_entry *entry, bool pl
             const float *from = (k == 0 ? entry->mean : entry->var) + m->norm_offset[i];
             c.t[c.count] = torch_rows(c.name[c.count], c.count, 1, &channels, from);
             if (k == 2)
-                c.t[c.count] = (torch_tensor){.name = c.name[c.count], .type = "Long", .storage = c.count, .elements = 1,
-                                              .size = 8, .data = &batches};
+                c.t[c.count] = (torch_tensor){.name = c.name[c.count],
+                                              .type = "Long",
+                                              .storage = c.count,
+                                              .elements = 1,
+                                              .size = 8,
+                                              .data = &batches};
         }
     }
     return c;
@@ -83,7 +90,8 @@ static void same_logits(gm_model *a, gm_walker *w, gm_model *b, const gm_choice 
     float wanted[2][64];
     for (int i = 0; i < 2; i++) memcpy(wanted[i], logits + i * ld, sizeof(float) * (size_t)a->graph->classes);
     if (eval_logits(b, w, choice, &x, &logits, &ld, &err) != GM_OK) fail_msg("%s", err.text);
-    for (int i = 0; i < 2; i++) assert_memory_equal(wanted[i], logits + i * ld, sizeof(float) * (size_t)a->graph->classes);
+    for (int i = 0; i < 2; i++)
+        assert_memory_equal(wanted[i], logits + i * ld, sizeof(float) * (size_t)a->graph->classes);
     gm_batch_fini(&x);
 }
 
@@ -195,7 +203,8 @@ static void one_subnet_comes_back(void **state) {
         for (int k = 0; k < 2 * ld; k++) {
             if (k % ld >= m->graph->classes) continue;
             // transforms are summed in another order than the kernel's
-            assert_float_equal(logits[k], again[k], cases[i].settings.transform ? 1e-3 * (1 + fabs((double)logits[k])) : 0);
+            assert_float_equal(logits[k], again[k],
+                               cases[i].settings.transform ? 1e-3 * (1 + fabs((double)logits[k])) : 0);
         }
         gm_batch_fini(&x);
         gm_walker_destroy(alone);
@@ -239,7 +248,8 @@ static void safetensors_are_read_too(void **state) {
     gm_import_report report;
     assert_int_equal(random_model("resnet-28", &settings, 3, 2, &m, &w, &err), GM_OK);
     assert_int_equal(gm_model_save(m, path, &err), GM_OK);
-    if (gm_import(path, "resnet-28", &(gm_import_settings){.model = settings}, &in, &report, &err)) fail_msg("%s", err.text);
+    if (gm_import(path, "resnet-28", &(gm_import_settings){.model = settings}, &in, &report, &err))
+        fail_msg("%s", err.text);
     assert_int_equal(report.tensors, m->graph->params);
     for (size_t i = 0; i < m->graph->floats; i++) assert_float_equal(m->params[i], in->params[i], 0);
     gm_model_destroy(in);
@@ -265,7 +275,8 @@ static void what_does_not_fit_is_named(void **state) {
     assert_int_equal(random_statistics(m, w, &max, 4, &err), GM_OK);
     gm_norm_entry *entry = gm_model_norms(m, &max);
     checkpoint c = checkpoint_of(m, entry, false);
-    refuse(torch_zip(c.t + 1, c.count - 1, false), "mbv3", "1 tensors of mbv3 are missing (another family?): first_conv.conv.weight");
+    refuse(torch_zip(c.t + 1, c.count - 1, false), "mbv3",
+           "1 tensors of mbv3 are missing (another family?): first_conv.conv.weight");
     refuse(torch_zip(c.t, c.count, false), "resnet50", "are missing");
     refuse(torch_zip(c.t, c.count, false), "mbv4", "unknown family");
     torch_tensor first = c.t[0];
@@ -319,7 +330,8 @@ static int finish(void **state) {
 }
 
 int main(void) {
-    snprintf(path, sizeof path, "%s/gamut-import-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+    snprintf(path, sizeof path, "%s/gamut-import-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp",
+             (int)getpid());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_layouts_give_the_same_logits),
         cmocka_unit_test(plain_names_fit_an_elastic_network),

@@ -27,9 +27,21 @@ static int sample(torch_tensor t[8]) {
     t[2].rank = 1;
     t[2].dims[0] = 2;
     t[2].offset = 4;
-    t[3] = (torch_tensor){.name = "counts", .type = "Long", .rank = 1, .dims = {2}, .storage = 1, .elements = 2, .size = 8,
+    t[3] = (torch_tensor){.name = "counts",
+                          .type = "Long",
+                          .rank = 1,
+                          .dims = {2},
+                          .storage = 1,
+                          .elements = 2,
+                          .size = 8,
                           .data = wholes};
-    t[4] = (torch_tensor){.name = "halves", .type = "Half", .rank = 1, .dims = {6}, .storage = 2, .elements = 6, .size = 2,
+    t[4] = (torch_tensor){.name = "halves",
+                          .type = "Half",
+                          .rank = 1,
+                          .dims = {6},
+                          .storage = 2,
+                          .elements = 6,
+                          .size = 2,
                           .data = halves};
     t[5] = torch_rows("scalar", 3, 0, NULL, six + 4);
     t[6] = torch_rows("empty", 4, 2, (const uint64_t[]){0, 5}, six);
@@ -67,8 +79,10 @@ static void both_containers_give_the_tensors(void **state) {
     (void)state;
     torch_tensor t[8];
     int n = sample(t);
-    for (int kind = 0; kind < 4; kind++) {
-        bytes b = kind & 1 ? torch_zip(t, n, kind & 2) : torch_legacy(t, n, kind & 2);
+    for (int kind = 0; kind < 5; kind++) {
+        bytes b = kind == 4  ? torch_zip_as(t, n, true, true)
+                  : kind & 1 ? torch_zip(t, n, kind & 2)
+                             : torch_legacy(t, n, kind & 2);
         gm_torch_file *f = NULL;
         gm_error err = {0};
         if (gm_torch_file_parse(b.data, b.used, "sample", &f, &err) != GM_OK) fail_msg("%s", err.text);
@@ -82,8 +96,8 @@ static void every_cut_and_failed_allocation_is_an_error(void **state) {
     (void)state;
     torch_tensor t[8];
     int n = sample(t);
-    for (int zip = 0; zip < 2; zip++) {
-        bytes b = zip ? torch_zip(t, n, true) : torch_legacy(t, n, true);
+    for (int zip = 0; zip < 3; zip++) {
+        bytes b = zip ? torch_zip_as(t, n, true, zip == 2) : torch_legacy(t, n, true);
         size_t live = gm_alloc_live();
         gm_error err = {0};
         gm_torch_file *f = NULL;
@@ -127,7 +141,10 @@ static void hostile_files_are_refused(void **state) {
     // what would run a command
     bytes b = {0};
     zip_writer z = {0};
-    put(&b, "\x80\x02" "cos\nsystem\nX\2\0\0\0ls\x85R.", 24);
+    put(&b,
+        "\x80\x02"
+        "cos\nsystem\nX\2\0\0\0ls\x85R.",
+        24);
     zip_add(&z, "archive/data.pkl", b.data, b.used);
     free(b.data);
     refuse(zip_finish(&z), GM_ERR_UNSUPPORTED, "'os.system'");
@@ -202,7 +219,8 @@ static double perceptron(const gm_torch_file *f, const float *input, int inputs,
     for (int i = 0; i < inputs; i++) now[i] = (double)input[i];
     for (int layer = 0; layer < 4; layer++) {
         int in = layer == 0 ? inputs : HIDDEN, out = layer == 3 ? 1 : HIDDEN;
-        const float *w = tensor(f, names[layer][0], out, in), *b = names[layer][1] ? tensor(f, names[layer][1], out, 1) : NULL;
+        const float *w = tensor(f, names[layer][0], out, in),
+                    *b = names[layer][1] ? tensor(f, names[layer][1], out, 1) : NULL;
         for (int o = 0; o < out; o++) {
             double sum = b ? (double)b[o] : 0;
             for (int i = 0; i < in; i++) sum += (double)w[o * in + i] * now[i];
@@ -220,8 +238,8 @@ static void mobilenet_predictor_gives_golden_outputs(void **state) {
     static const struct {
         int k, e, d, r;
         double wanted;
-    } nets[] = {{2, 2, 4, 224, 0.835928}, {0, 0, 2, 224, 0.777386}, {0, 0, 2, 160, 0.753119},
-                {1, 1, 3, 192, 0.805928}, {2, 2, 4, 160, 0.807503}, {2, 1, 3, 208, 0.818136}}; // k, e: index of the value
+    } nets[] = {{2, 2, 4, 224, 0.835928}, {0, 0, 2, 224, 0.777386}, {0, 0, 2, 160, 0.753119}, {1, 1, 3, 192, 0.805928},
+                {2, 2, 4, 160, 0.807503}, {2, 1, 3, 208, 0.818136}}; // k, e: index of the value
     gm_torch_file *f = open_published("acc_predictor.pth");
     if (!f) skip();
     for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
@@ -256,7 +274,8 @@ static void resnet_predictor_gives_golden_outputs(void **state) {
         input[8 + nets[i].stem] = 1;
         for (int w = 0; w < 6; w++) input[10 + w * 3 + nets[i].w] = 1;
         for (int stage = 0, slot = 0; stage < 4; slot += base[stage] + 2, stage++)
-            for (int block = 0; block < base[stage] + nets[i].d; block++) input[28 + (slot + block) * 3 + nets[i].e] = 1;
+            for (int block = 0; block < base[stage] + nets[i].d; block++)
+                input[28 + (slot + block) * 3 + nets[i].e] = 1;
         double got = perceptron(f, input, 82, names) + (double)*tensor(f, "base_acc", 1, 1);
         if (!(fabs(got - nets[i].wanted) < 1e-6)) fail_msg("net %zu: %.7f, not %.6f", i, got, nets[i].wanted);
     }
