@@ -133,7 +133,7 @@ typedef struct gm_server_settings {
     int max_per_address;    // connections of one address, loopback apart; default 64
     int max_queue;          // images; default 4096
     int max_images;         // in one request; default 64
-    int max_side;           // of an image in a request; 0: twice the model's
+    int max_side;           // of an image in a request; 0: twice the model's, at least 64
     double header_seconds, idle_seconds, total_seconds, drain_seconds; // default 10, 60, 120, 30
     const char *key_file;   // API keys, one a line; NULL: $GAMUT_API_KEY, else none is asked for
     const char *host;       // another name that requests may be sent to, beside the bound one; NULL

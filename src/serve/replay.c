@@ -30,6 +30,7 @@ typedef struct replay {
     gm_replay_fate *fate;
     int next, done, ever; // request to send; finished; connections opened
     int64_t start_ns;
+    bool told; // the first refusal was logged
     gm__text body;
 } replay;
 
@@ -150,6 +151,14 @@ static void write_request(replay *r, gm__text *out, int i, int64_t late_ns) {
 
 static int64_t elapsed(const replay *r) { return gm__now_ns() - r->start_ns; }
 
+static void tell(int status, const char *text, size_t bytes) {
+    char line[301];
+    size_t n = bytes < sizeof line - 1 ? bytes : sizeof line - 1;
+    for (size_t i = 0; i < n; i++) line[i] = text[i] >= ' ' && text[i] != 127 ? text[i] : '?'; // no control codes of a stranger
+    line[n] = '\0';
+    gm_log(GM_LOG_WARN, "the server answers %d: %s", status, line);
+}
+
 static void finish(replay *r, gm__link *l, int status) {
     gm_replay_fate *f = &r->fate[l->request];
     gm__infer_response a;
@@ -172,6 +181,10 @@ static void finish(replay *r, gm__link *l, int status) {
     } else if (a.outcome == GM_OUTCOME_DROPPED || a.outcome == GM_OUTCOME_REJECTED || a.outcome == GM_OUTCOME_FAILED) {
         f->outcome = a.outcome;
     } else {
+        if (!r->told && status != 429 && status != 503) {
+            tell(status, l->in.data + l->head.head_bytes, json);
+            r->told = true;
+        }
         f->outcome = status == 429 ? GM_OUTCOME_REJECTED : status == 503 ? GM_OUTCOME_DROPPED : GM_OUTCOME_FAILED;
     }
 }

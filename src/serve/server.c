@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static const int64_t SECOND = 1000000000;
-enum { EVENTS = 64, SWEEP_MS = 200, SPARE_FILES = 64, WORKERS_MOST = 256 };
+enum { EVENTS = 64, SWEEP_MS = 200, SPARE_FILES = 64, WORKERS_MOST = 256, LEAST_MAX_SIDE = 64 };
 // What an event is of; workers from WORKER on, twice each: its report and its end.
 enum { EVENT_HTTP, EVENT_TIMER, EVENT_SIGNAL, EVENT_WORKER };
 
@@ -406,7 +406,7 @@ gm_status gm_server_create(const gm_server_settings *settings, const gm_served_m
     s->poll_fd = s->timer_fd = s->signal_fd = -1;
     snprintf(s->bind, sizeof s->bind, "%s", settings->bind);
     snprintf(s->host, sizeof s->host, "%s", settings->host != NULL ? settings->host : "");
-    s->rules = (gm__input_rules){model->channels, model->side, settings->max_side > 0 ? settings->max_side : 2 * model->side,
+    s->rules = (gm__input_rules){model->channels, model->side, settings->max_side > 0 ? settings->max_side : gm_max(2 * model->side, LEAST_MAX_SIDE),
                                  settings->max_images, settings->strict};
     s->now_ns = gm__now_ns();
     s->started_unix = (double)time(NULL);

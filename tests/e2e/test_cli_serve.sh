@@ -61,4 +61,28 @@ says out 'gamut_queries_total{model="stub",outcome="met"}'
 kill -TERM $server
 wait $server || fail "the server ended with status $?"
 says serve.err "stopping"
+
+# A trained model: what the server answers is as accurate as evaluation says.
+if [ -n "${MAKE_DATA:-}" ]; then
+    "$MAKE_DATA" "$work/data" 40 10 12 || fail "make_data"
+    tiny_recipe "$work/data" >"$work/tiny.yaml"
+    expect 0 train "$work/tiny.yaml" --out "$work/run" --quiet
+    model=$work/run/model.safetensors
+    expect 1 serve "$model" --port 0
+    says err "gamut profile"
+    expect 0 profile "$model" --threads 1 --rounds 5 --batches 1,4 --quiet
+    "$GAMUT" serve "$model" --port 0 --name tiny >"$work/serve.out" 2>"$work/serve.err" &
+    server=$!
+    url=
+    for _ in $(seq 600); do
+        url=$(sed -n 's|^dashboard: \(http://[^/]*\)/$|\1|p' "$work/serve.out")
+        [ -n "$url" ] && break
+        sleep 0.1
+    done
+    expect 0 replay --url "$url" --trace poisson:200 --duration 1 --data "folder:$work/data" --json
+    says out '"attainment":1.0'
+    grep -q '"accuracy_measured":null' "$work/out" && fail "labels were not compared"
+    kill -TERM $server
+    wait $server || fail "the server ended with status $?"
+fi
 finish

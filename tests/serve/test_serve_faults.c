@@ -83,23 +83,21 @@ static void a_full_queue_refuses_at_once(void **state) {
 static void hopeless_requests_are_answered_by_timer_not_by_the_worker(void **state) {
     (void)state;
     gm_server_settings s = gm_server_settings_default();
-    s.hang_ms = 60000;
-    test_server t = start_server(s, 500); // the worker is busy for at least 0.7 s
+    s.hang_ms = 600000;
+    test_server t = start_server(s, 5000); // its worker is busy for seven seconds at least
     int by_status[600] = {0};
     int slow = dial(t), urgent = dial(t);
     ask(slow, 1, 0, "");
     while (told(t, "received", 0) < 1) {}
     ask(urgent, 2, 30000, "");
-    struct pollfd wait[2] = {{.fd = slow, .events = POLLIN}, {.fd = urgent, .events = POLLIN}};
-    assert_true(poll(wait, 2, 60000) > 0);
-    assert_true(wait[1].revents != 0);
     hear_one(urgent, 2, by_status);
-    hear_one(slow, 1, by_status);
     assert_int_equal(by_status[503], 1);
-    assert_int_equal(by_status[200], 1);
+    char any;
+    assert_true(recv(slow, &any, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN); // still busy
     close(slow);
     close(urgent);
-    end_server(t);
+    kill(t.pid, SIGKILL); // nobody waits for the worker, which ends with its server
+    waitpid(t.pid, NULL, 0);
 }
 
 static void a_floor_that_no_subnet_reaches_is_refused(void **state) {
@@ -249,9 +247,10 @@ static void memory_stays_flat(void **state) {
     (void)state;
     test_server t = start_server(gm_server_settings_default(), 0);
     gm_dataset d = digits();
-    play(t, &d, 3000, 5000, 0, GM_REPLAY_BINARY);
+    assert_int_equal(play(t, &d, 3000, 5000, 0, GM_REPLAY_BINARY).outcome[GM_OUTCOME_MET], 3000);
     long before = resident_kib(t.pid);
-    for (int i = 0; i < 4; i++) play(t, &d, 3000, 5000, 20, GM_REPLAY_BINARY);
+    for (int i = 0; i < 4; i++) // some are too late on a slow machine, but room there is
+        assert_int_equal(play(t, &d, 3000, 5000, 20, GM_REPLAY_BINARY).outcome[GM_OUTCOME_REJECTED], 0);
     long after = resident_kib(t.pid);
 #ifndef GAMUT_SANITIZED // which keeps what was freed
     if (after > before + 512) fail_msg("%ld KiB after 3,000 requests, %ld KiB after 15,000", before, after);
