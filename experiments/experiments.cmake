@@ -10,6 +10,9 @@ add_executable(checkpoint_compare experiments/checkpoint/checkpoint_compare.c ex
 target_include_directories(checkpoint_compare PRIVATE ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(checkpoint_compare PRIVATE gamut)
 target_compile_options(checkpoint_compare PRIVATE ${GAMUT_WARNINGS})
+add_executable(checkpoint_table experiments/checkpoint/checkpoint_table.c)
+target_link_libraries(checkpoint_table PRIVATE gamut)
+target_compile_options(checkpoint_table PRIVATE ${GAMUT_WARNINGS})
 
 if(BUILD_TESTING)
   add_test(NAME experiments COMMAND bash experiments/testdata/check $<TARGET_FILE:summarise>
