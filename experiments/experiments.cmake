@@ -5,11 +5,10 @@ add_executable(summarise ${GAMUT_EXPERIMENT_SOURCES})
 target_link_libraries(summarise PRIVATE gamut)
 target_compile_options(summarise PRIVATE ${GAMUT_WARNINGS})
 
-# Ways to make checkpoints small, side by side on real training states. Looks inside the library: the coders are no interface.
-add_executable(checkpoint_compare experiments/checkpoint/checkpoint_compare.c experiments/checkpoint/baselines.c)
-target_include_directories(checkpoint_compare PRIVATE ${PROJECT_SOURCE_DIR}/src)
-target_link_libraries(checkpoint_compare PRIVATE gamut)
-target_compile_options(checkpoint_compare PRIVATE ${GAMUT_WARNINGS})
+# A row of the restore protocol's table.
+add_executable(checkpoint_table experiments/checkpoint/checkpoint_table.c)
+target_link_libraries(checkpoint_table PRIVATE gamut)
+target_compile_options(checkpoint_table PRIVATE ${GAMUT_WARNINGS})
 
 if(BUILD_TESTING)
   add_test(NAME experiments COMMAND bash experiments/testdata/check $<TARGET_FILE:summarise>

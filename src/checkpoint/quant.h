@@ -197,7 +197,8 @@ gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm
 typedef struct gm__moment_settings {
     int mantissa; // 0 to 7, default 2
     int octaves;  // 1 to 28, default 16
-    bool clamp;   // too small becomes the smallest instead of 0; default false; set it for second moments
+    bool clamp;   // too small becomes the smallest instead of 0; default false; tensors without a negative value
+                  // (second moments) always do so
     bool parallel;
 } gm__moment_settings;
 gm__moment_settings gm__moment_settings_default(void);

@@ -217,9 +217,11 @@ gm_status gm__moment_encode(const gm__quant_shape *shape, const float *const *va
     if (!job) return gm_fail(err, GM_ERR_MEMORY, "no memory for moments");
     gm_status status = GM_OK;
     for (int i = 0; i < tensors && status == GM_OK; i++) {
-        job[i] = (tensor_job){.g = {.mantissa = s->mantissa, .octaves = s->octaves, .clamp = s->clamp}, .from = value[i],
+        job[i] = (tensor_job){.g = {.mantissa = s->mantissa, .octaves = s->octaves}, .from = value[i],
                               .count = shape[i].count};
-        if (!survey(value[i], shape[i].count, &job[i].g))
+        bool finite = survey(value[i], shape[i].count, &job[i].g);
+        job[i].g.clamp = s->clamp || job[i].g.positive; // without negative values: a second moment
+        if (!finite)
             status = gm_fail(err, GM_ERR_NUMERIC, "'%.100s': a moment is not finite: save without loss", shape[i].name);
     }
     if (status == GM_OK) gm__quant_run(s->parallel, tensors, encode_task, job);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "baselines.h"
+#include "quant_baselines.h"
 #include "checkpoint/quant_huffman.h"
 
 #include <math.h>

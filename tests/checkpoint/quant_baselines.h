@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the quantizer of checkpoints is compared with, small: bytes of one checkpoint and its squared error, no files.
-#ifndef GAMUT_CHECKPOINT_BASELINES_H
-#define GAMUT_CHECKPOINT_BASELINES_H
+#ifndef GAMUT_QUANT_BASELINES_H
+#define GAMUT_QUANT_BASELINES_H
 
 #include <gamut/base.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Speed of the checkpoint quantizer on one core: build/release/bench_quant [STATE.safetensors STATE.safetensors]
+// Speed of the checkpoint quantizer on one core: build/release/quant_speed [STATE.safetensors STATE.safetensors]
 // The two training states must be consecutive ones of the same run (`params` and `momentum`, as state.safetensors has them);
 // without them weights are made up: 16 million, of which each moves by 2 % of the spread. Times are processor time of the
 // thread, so that other work on the machine disturbs less; median of nine and spread. JSON on the last line.

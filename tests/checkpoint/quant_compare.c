@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// checkpoint_compare [--preset NAME] [--config TEXT] [--stick X] STATE.safetensors...
+// quant_compare [--preset NAME] [--config TEXT] [--stick X] [--codebook kmeans|exact] STATE.safetensors...
 // Every way to make checkpoints small, on the same consecutive training states: ratio of the weights over all of them, and the
 // relative squared error of what would be restored. No evaluation, no restore: what it says of quality is the error alone.
 // States name their weights params/NAME (momentum/NAME beside them); --preset reads older ones, whose weights are one tensor.
 // Only tensors that the quantizer takes are counted; a table on standard output, figures of each state on standard error.
-#include "baselines.h"
+#include "quant_baselines.h"
 #include "checkpoint/quant.h"
 
 #include <gamut/model.h>
@@ -195,6 +195,8 @@ int main(int argc, char **argv) {
         if (strcmp(argv[first], "--preset") == 0) c->preset = value;
         else if (strcmp(argv[first], "--config") == 0) status = gm__quant_config_parse(value, &c->s.config, &err);
         else if (strcmp(argv[first], "--stick") == 0) c->s.stick = strtof(value, NULL);
+        else if (strcmp(argv[first], "--codebook") == 0 && strcmp(value, "kmeans") == 0) c->s.codebook = GM__QUANT_KMEANS;
+        else if (strcmp(argv[first], "--codebook") == 0 && strcmp(value, "exact") == 0) c->s.codebook = GM__QUANT_EXACT;
         else status = gm_fail(&err, GM_ERR_ARGUMENT, "unknown option %.60s", argv[first]);
     }
     if (status == GM_OK && c->preset) {
@@ -202,7 +204,7 @@ int main(int argc, char **argv) {
         status = gm_model_graph(c->preset, &s, &c->graph, &err);
     }
     if (status == GM_OK && first >= argc)
-        status = gm_fail(&err, GM_ERR_ARGUMENT, "usage: checkpoint_compare [--preset NAME] [--config TEXT] [--stick X] STATE...");
+        status = gm_fail(&err, GM_ERR_ARGUMENT, "usage: quant_compare [--preset NAME] [--config TEXT] [--stick X] [--codebook kmeans|exact] STATE...");
     gm_tensor_file *last = NULL;
     for (int i = first; i < argc && status == GM_OK; i++) {
         gm_tensor_file *f = NULL;
@@ -212,7 +214,7 @@ int main(int argc, char **argv) {
         last = f;
     }
     if (status == GM_OK) print_table(c);
-    else fprintf(stderr, "checkpoint_compare: %s\n", err.text);
+    else fprintf(stderr, "quant_compare: %s\n", err.text);
     gm_tensor_file_destroy(last);
     fini(c);
     return status == GM_OK ? 0 : status == GM_ERR_ARGUMENT ? 2 : 1;
