@@ -207,7 +207,12 @@ typedef struct gm_replay_result {
 // data may be NULL: noise of the model's input size. fates (NULL allowed): [trace->count], of the caller.
 GM_API gm_status gm_replay_run(const gm_replay_settings *settings, const gm_trace *trace, const gm_dataset *data,
                                gm_replay_fate *fates, gm_replay_result *out, gm_error *err);
-// What the server says of itself (GET /v2/gamut/status): queries a second of its smallest subnet, all workers.
-GM_API gm_status gm_replay_capacity(const gm_replay_settings *settings, double *out, gm_error *err);
+// What the server says of itself (GET /v2/gamut/status).
+typedef struct gm_replay_server {
+    double smallest_qps; // queries a second of its smallest subnet, all workers
+    int workers;
+    char policy[64];
+} gm_replay_server;
+GM_API gm_status gm_replay_ask(const gm_replay_settings *settings, gm_replay_server *out, gm_error *err);
 
 #endif

@@ -12,18 +12,20 @@ typedef struct replaying {
     gm_replay_settings settings;
     const char *spec, *data, *data_dir, *split, *out, *encoding;
     double rate, load, duration;
+    gm_replay_server server; // what it says of itself; a server of others says nothing
 } replaying;
 
-static gm_status load_trace(const replaying *p, uint64_t seed, gm_trace *trace, gm_error *err) {
+static gm_status load_trace(replaying *p, uint64_t seed, gm_trace *trace, gm_error *err) {
     gm_trace_settings t = gm_trace_settings_default();
-    double capacity = 0;
     t.seed = seed;
     t.rate = p->rate;
     if (p->duration > 0) t.duration_s = p->duration;
     gm_status status = GM_OK;
-    if (p->load > 0) {
-        status = gm_replay_capacity(&p->settings, &capacity, err);
-        t.rate = p->load * capacity;
+    if (p->load <= 0 && !p->settings.plain) {
+        (void)gm_replay_ask(&p->settings, &p->server, NULL);
+    } else if (p->load > 0) {
+        status = gm_replay_ask(&p->settings, &p->server, err);
+        t.rate = p->load * p->server.smallest_qps;
     }
     return status == GM_OK ? gm_trace_create(p->spec, &t, trace, err) : status;
 }
@@ -51,6 +53,16 @@ static gm_status write_fates(const char *path, const gm_replay_fate *fates, int 
     if (status == GM_OK) return gm_writer_commit(w, err);
     gm_writer_abort(w);
     return status;
+}
+
+// The names by which reports compare results.
+static void name_load(const replaying *p, uint64_t seed, json_t *o) {
+    if (p->server.policy[0] != '\0') json_object_set_new(o, "policy", json_string(p->server.policy));
+    if (p->server.workers > 0) json_object_set_new(o, "workers", json_integer(p->server.workers));
+    json_object_set_new(o, "trace", json_string(p->spec));
+    if (p->load > 0) json_object_set_new(o, "load", json_real(p->load));
+    if (p->settings.slo_ms > 0) json_object_set_new(o, "slo_ms", json_real(p->settings.slo_ms));
+    json_object_set_new(o, "seed", json_integer((json_int_t)seed));
 }
 
 static json_t *result_json(const gm_replay_result *r) {
@@ -82,7 +94,7 @@ static void print_result(const gm_replay_result *r) {
     if (r->lost > 0) printf("%llu requests got no answer at all\n", (unsigned long long)r->lost);
 }
 
-static gm_status replay(const replaying *p, uint64_t seed, gm_replay_result *out, gm_error *err) {
+static gm_status replay(replaying *p, uint64_t seed, gm_replay_result *out, gm_error *err) {
     gm_trace trace = {0};
     gm_dataset *data = NULL;
     gm_replay_fate *fates = NULL;
@@ -139,7 +151,11 @@ static int run(const gm__command *self, int argc, char **argv) {
     if (s->key != NULL && s->key[0] == '\0') s->key = NULL;
     gm_replay_result result;
     if (replay(&p, args.seed, &result, &err) != GM_OK) return gm__failed(&err);
-    if (args.json) return gm__json_print(result_json(&result));
+    if (args.json) {
+        json_t *o = result_json(&result);
+        name_load(&p, args.seed, o);
+        return gm__json_print(o);
+    }
     print_result(&result);
     return GM__EXIT_DONE;
 }

@@ -48,16 +48,20 @@ static gm_status fetch_json(const gm__address *to, const char *path, const char 
     return status;
 }
 
-gm_status gm_replay_capacity(const gm_replay_settings *settings, double *out, gm_error *err) {
+gm_status gm_replay_ask(const gm_replay_settings *settings, gm_replay_server *out, gm_error *err) {
     gm__address to;
     json_t *answer = NULL;
     gm_status status = gm__address_parse(settings->url, &to, err);
     if (status == GM_OK) status = fetch_json(&to, "/v2/gamut/status", settings->key, &answer, err);
     if (status != GM_OK) return status;
-    json_t *value = json_object_get(json_object_get(answer, "capacity"), "smallest_qps");
-    *out = json_number_value(value);
+    const char *policy = json_string_value(json_object_get(answer, "policy"));
+    const json_t *workers = json_object_get(json_object_get(answer, "workers"), "total");
+    out->smallest_qps = json_number_value(json_object_get(json_object_get(answer, "capacity"), "smallest_qps"));
+    out->workers = (int)json_integer_value(workers);
+    snprintf(out->policy, sizeof out->policy, "%s", policy != NULL ? policy : "");
     json_decref(answer);
-    return *out > 0 ? GM_OK : gm_fail(err, GM_ERR_FORMAT, "%.120s does not say what it can serve; give --rate instead of --load", to.host);
+    return out->smallest_qps > 0 ? GM_OK
+                                 : gm_fail(err, GM_ERR_FORMAT, "%.120s does not say what it can serve; give --rate instead of --load", to.host);
 }
 
 static gm_status find_model(replay *r, char name[65], gm_error *err) {

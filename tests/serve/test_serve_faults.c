@@ -196,14 +196,15 @@ static void replay_measures_accuracy_and_attainment(void **state) {
     gm_trace trace = {at, 10};
     gm_replay_result r;
     gm_error err = {0};
-    double capacity = 0;
+    gm_replay_server server;
     snprintf(url, sizeof url, "http://127.0.0.1:%d/", t.port);
     settings.url = url;
     if (gm_replay_run(&settings, &trace, NULL, NULL, &r, &err) != GM_OK) fail_msg("%s", err.text);
     assert_int_equal(r.outcome[GM_OUTCOME_MET], 10);
     assert_true(isnan(r.accuracy_measured));
-    assert_int_equal(gm_replay_capacity(&settings, &capacity, &err), GM_OK);
-    assert_true(capacity > 0);
+    assert_int_equal(gm_replay_ask(&settings, &server, &err), GM_OK);
+    assert_true(server.smallest_qps > 0);
+    assert_string_equal(server.policy, "gamut");
     end_server(t);
     assert_int_not_equal(gm_replay_run(&settings, &trace, NULL, NULL, &r, &err), GM_OK); // nobody there
 }
