@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEEDS = 10, FIXED = 6, OTHERS = 5, POLICIES = OTHERS + 2 * FIXED, WORKLOADS = 20, DP_STATES = 40 };
+enum { SEEDS = 10, FIXED = 6, OTHERS = 5, POLICIES = OTHERS + 2 * FIXED, WORKLOADS = 20 };
 static const char *const others[OTHERS] = {"gamut", "slackfit", "maxbatch", "maxacc", "infaas"};
 static const double loads[] = {0.5, 0.7, 0.9};
 static const double slos[] = {1.2, 2.0};
@@ -81,16 +81,13 @@ static gm_status run_seed(grid *g, const char *workload, double load, int64_t sl
     gm_trace t;
     gm_oracle o;
     gm_trace_settings ts = {.duration_s = g->seconds, .rate = load * g->workers * gm_profile_capacity(&g->profile), .seed = (uint64_t)seed + 1};
-    gm_oracle_settings os = {.most_states = DP_STATES};
     gm_status status = gm_trace_create(workload, &ts, &t, err);
     if (status != GM_OK) return status;
     int64_t *deadline = gm_alloc((size_t)t.count, sizeof *deadline);
     if (deadline == NULL) status = gm_fail(err, GM_ERR_MEMORY, "grid: out of memory");
     for (int i = 0; status == GM_OK && i < t.count; i++) deadline[i] = t.at_ns[i] + slo_ns;
     if (status == GM_OK)
-        status = g->workers == 1 && load > 0.6 && load < 0.8
-                     ? gm_oracle_solve(g->latency, t.at_ns, deadline, t.count, &os, &o, err)
-                     : gm_oracle_bound(g->latency, g->workers, t.at_ns, deadline, t.count, &o, err);
+        status = gm_oracle_bound(g->latency, g->workers, t.at_ns, deadline, t.count, &o, err);
     if (status == GM_OK) {
         oracle->goodput[seed] = o.value / t.count;
         oracle->attainment[seed] = (double)o.met / t.count;
