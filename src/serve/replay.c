@@ -39,7 +39,7 @@ typedef struct replay {
 static gm_status fetch_json(const gm__address *to, const char *path, const char *key, json_t **out, gm_error *err) {
     gm__text text = {0};
     json_error_t problem;
-    gm_status status = gm__fetch(to, path, key, 10, &text, err);
+    gm_status status = gm__fetch(to, path, key, 30, &text, err);
     if (status == GM_OK) {
         *out = json_loads(text.data, 0, &problem);
         if (*out == NULL) status = gm_fail(err, GM_ERR_FORMAT, "%.100s answers %.60s with something that is not JSON: %.60s", to->host, path, problem.text);

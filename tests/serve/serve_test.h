@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -33,6 +34,7 @@ __attribute__((unused)) static test_server start_server(gm_server_settings setti
         gm_error err = {0};
         gm_server *server = NULL;
         gm_log_set(GM_LOG_ERROR);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); // a test that fails leaves no server behind, nor the pipe that ctest waits for
         settings.port = 0;
         if (gm_profile_paper(1, false, &profile, &err) != GM_OK) _exit(3);
         gm_serve_stub stub = {&profile, speed, 10};

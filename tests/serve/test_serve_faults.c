@@ -180,6 +180,7 @@ static gm_replay_result play(test_server t, const gm_dataset *d, int count, doub
 static void replay_measures_accuracy_and_attainment(void **state) {
     (void)state;
     gm_server_settings s = gm_server_settings_default();
+    s.hang_ms = 60000; // a worker that waits for a processor does not hang
     test_server t = start_server(s, 0);
     gm_dataset d = digits();
     for (int e = GM_REPLAY_BINARY; e <= GM_REPLAY_JSON; e++) {
@@ -246,7 +247,9 @@ static long resident_kib(pid_t pid) {
 
 static void memory_stays_flat(void **state) {
     (void)state;
-    test_server t = start_server(gm_server_settings_default(), 0);
+    gm_server_settings s = gm_server_settings_default();
+    s.hang_ms = 60000;
+    test_server t = start_server(s, 0);
     gm_dataset d = digits();
     assert_int_equal(play(t, &d, 3000, 5000, 0, GM_REPLAY_BINARY).outcome[GM_OUTCOME_MET], 3000);
     long before = resident_kib(t.pid);
