@@ -54,7 +54,7 @@ gm_status gm_replay_ask(const gm_replay_settings *settings, gm_replay_server *ou
     gm_status status = gm__address_parse(settings->url, &to, err);
     if (status == GM_OK) status = fetch_json(&to, "/v2/gamut/status", settings->key, &answer, err);
     if (status != GM_OK) return status;
-    const char *policy = json_string_value(json_object_get(answer, "policy"));
+    const char *policy = json_string_value(json_object_get(json_object_get(answer, "server"), "policy"));
     const json_t *workers = json_object_get(json_object_get(answer, "workers"), "total");
     out->smallest_qps = json_number_value(json_object_get(json_object_get(answer, "capacity"), "smallest_qps"));
     out->workers = (int)json_integer_value(workers);
