@@ -42,7 +42,8 @@ typedef struct gm_latency {
     int largest;                   // the last of them, at most GM_BATCH_MOST
     double *top1;                  // [subnets], ascending
     uint64_t *id;                  // [subnets]
-    int64_t *ns;                   // [subnets][batches], not falling along either
+    int64_t *ns;                   // [subnets][batches], not falling along either: what a run must be given (p99)
+    int64_t *mean_ns;              // likewise what it costs (p50), at most ns: throughput is made of these
     uint8_t *column;               // [largest + 1]: index of the profiled batch that a size is charged at
 } gm_latency;
 enum { GM_BATCH_MOST = 4096 };

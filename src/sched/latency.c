@@ -27,12 +27,27 @@ static gm_status check(const gm_profile *p, const gm_latency_settings *s, gm_err
             return gm_fail(err, GM_ERR_ARGUMENT, "profile: subnets must ascend by accuracy within 0 to 100, but number %d has %g",
                            s2, n->top1);
         for (int b = 0; b < p->batches; b++) {
-            int64_t ns = s->mean ? n->p50_ns[b] : n->p99_ns[b];
-            if (ns < 1 || ns > GM_NO_DEADLINE / 1000)
-                return gm_fail(err, GM_ERR_RANGE, "profile: subnet %d at batch %d takes %lld ns", s2, p->batch[b], (long long)ns);
+            int64_t most = n->p99_ns[b] > n->p50_ns[b] ? n->p99_ns[b] : n->p50_ns[b];
+            if (n->p50_ns[b] < 1 || n->p99_ns[b] < 1 || most > GM_NO_DEADLINE / 1000)
+                return gm_fail(err, GM_ERR_RANGE, "profile: subnet %d at batch %d takes %lld to %lld ns", s2, p->batch[b],
+                               (long long)n->p50_ns[b], (long long)n->p99_ns[b]);
         }
     }
     return GM_OK;
+}
+
+// Fills a table of times: margin and overhead worked in, not falling along either side.
+static void plan(const gm_profile *p, const gm_latency_settings *s, bool mean, int64_t *table) {
+    const int batches = p->batches;
+    for (int n = 0; n < p->subnets; n++) {
+        for (int b = 0; b < batches; b++) {
+            int64_t ns = mean ? p->subnet[n].p50_ns[b] : p->subnet[n].p99_ns[b], *t = &table[n * batches + b];
+            double planned = (double)(ns + s->overhead_ns) / s->margin;
+            *t = s->margin < 1.0 ? (int64_t)ceil(planned) : ns + s->overhead_ns;
+            if (b > 0 && *t < t[-1]) *t = t[-1];
+            if (n > 0 && *t < t[-batches]) *t = t[-batches];
+        }
+    }
 }
 
 gm_status gm_latency_create(const gm_profile *p, const gm_latency_settings *settings, gm_latency **out, gm_error *err) {
@@ -50,8 +65,9 @@ gm_status gm_latency_create(const gm_profile *p, const gm_latency_settings *sett
     l->top1 = gm_alloc((size_t)l->subnets, sizeof *l->top1);
     l->id = gm_alloc((size_t)l->subnets, sizeof *l->id);
     l->ns = gm_alloc((size_t)(l->subnets * l->batches), sizeof *l->ns);
+    l->mean_ns = gm_alloc((size_t)(l->subnets * l->batches), sizeof *l->mean_ns);
     l->column = gm_alloc((size_t)l->largest + 1, sizeof *l->column);
-    if (!l->top1 || !l->id || !l->ns || !l->column) {
+    if (!l->top1 || !l->id || !l->ns || !l->mean_ns || !l->column) {
         gm_latency_destroy(l);
         return gm_fail(err, GM_ERR_MEMORY, "latency table: no memory for %d subnets", p->subnets);
     }
@@ -62,15 +78,11 @@ gm_status gm_latency_create(const gm_profile *p, const gm_latency_settings *sett
     for (int n = 0; n < l->subnets; n++) {
         l->top1[n] = p->subnet[n].top1;
         l->id[n] = p->subnet[n].id;
-        for (int b = 0; b < l->batches; b++) {
-            int64_t ns = s->mean ? p->subnet[n].p50_ns[b] : p->subnet[n].p99_ns[b];
-            double planned = (double)(ns + s->overhead_ns) / s->margin;
-            int64_t t = s->margin < 1.0 ? (int64_t)ceil(planned) : ns + s->overhead_ns;
-            if (b > 0 && t < l->ns[n * l->batches + b - 1]) t = l->ns[n * l->batches + b - 1];
-            if (n > 0 && t < l->ns[(n - 1) * l->batches + b]) t = l->ns[(n - 1) * l->batches + b];
-            l->ns[n * l->batches + b] = t;
-        }
     }
+    plan(p, s, s->mean, l->ns);
+    plan(p, s, true, l->mean_ns);
+    for (int i = 0; i < l->subnets * l->batches; i++)
+        if (l->mean_ns[i] > l->ns[i]) l->mean_ns[i] = l->ns[i];
     *out = l;
     return GM_OK;
 }
@@ -80,6 +92,7 @@ void gm_latency_destroy(gm_latency *l) {
     gm_free(l->top1);
     gm_free(l->id);
     gm_free(l->ns);
+    gm_free(l->mean_ns);
     gm_free(l->column);
     gm_free(l);
 }

@@ -6,6 +6,7 @@
 //     ratio of worker time to work until any moment ahead;
 //  2. turns it into a price of worker time, the slope of the hull there, as a mean over how the next arrivals may turn out;
 //  3. takes the (subnet, batch) with the largest gain at that price, less what those left behind would lose.
+// A run must fit into the slack with its p99; what it costs is its mean.
 #include "sched/policy.h"
 
 #include <math.h>
@@ -37,7 +38,7 @@ static void refresh(gm_policy *p, const gm_latency *l) {
     p->points = 0;
     for (int n = 0; n < l->subnets; n++) {
         double ns = INFINITY;
-        for (int b = 0; b < l->batches; b++) ns = fmin(ns, (double)l->ns[n * l->batches + b] / l->batch[b]);
+        for (int b = 0; b < l->batches; b++) ns = fmin(ns, (double)l->mean_ns[n * l->batches + b] / l->batch[b]);
         for (; p->points > 0; p->points--) {
             gm__hull_point last = hull[p->points - 1], before = p->points > 1 ? hull[p->points - 2] : (gm__hull_point){0};
             if (ns > last.ns && (l->top1[n] - last.top1) * (last.ns - before.ns) < (last.top1 - before.top1) * (ns - last.ns)) break;
@@ -157,7 +158,7 @@ static int missed(const outlook *o, int next, double done) {
         int column = l->column[gm_min(l->largest, o->shown - next)];
         double slack = (double)(o->front[next].deadline_ns - o->now_ns) - free_ns[w];
         while (column > 0 && (double)l->ns[column] > slack) column--;
-        free_ns[w] += (double)l->ns[column];
+        free_ns[w] += (double)l->mean_ns[column];
         next += l->batch[column];
     }
     return lost;
@@ -187,14 +188,14 @@ static gm_decision decide(const gm_policy *p, const gm_latency *l, const gm_sche
         int size = gm_min(l->batch[column], o.shown);
         for (int c = 0; c < p->candidates; c++) {
             int n = p->candidate[c], skip = 0;
-            double ns = (double)l->ns[n * l->batches + column];
+            double ns = (double)l->ns[n * l->batches + column], cost = (double)l->mean_ns[n * l->batches + column];
             if ((double)gm__slack(v, from) < ns) {
                 // Heads may be given up for a larger batch only when far more wait than can be served at once.
                 if (o.waiting < 2 * l->largest || (skip = not_before(&o, 0, ns)) + size > o.shown) break;
             }
-            double gain = size * (l->top1[n] - worth) - price * ns - loss * skip;
+            double gain = size * (l->top1[n] - worth) - price * cost - loss * skip;
             if (gain <= best || n < gm__least_of(v, from + skip, size)) continue;
-            gain -= loss * missed(&o, skip + size, ns);
+            gain -= loss * missed(&o, skip + size, cost);
             if (gain <= best) continue;
             best = gain;
             d = (gm_decision){.drop = from + skip, .subnet = n, .batch = size};

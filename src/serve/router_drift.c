@@ -18,20 +18,23 @@ gm_status gm__drift_init(gm__drift *d, const gm_latency *l, gm_error *err) {
     *d = (gm__drift){.cells = l->subnets * l->batches, .all = 1.0};
     size_t n = (size_t)d->cells;
     d->planned = gm_alloc(n, sizeof *d->planned);
+    d->mean = gm_alloc(n, sizeof *d->mean);
     d->ratio = gm_alloc(n, sizeof *d->ratio);
     d->applied = gm_alloc(n, sizeof *d->applied);
     d->seen = gm_alloc(n, sizeof *d->seen);
-    if (!d->planned || !d->ratio || !d->applied || !d->seen) {
+    if (!d->planned || !d->mean || !d->ratio || !d->applied || !d->seen) {
         gm__drift_fini(d);
         return gm_fail(err, GM_ERR_MEMORY, "router: no memory for the latencies of %d subnets", l->subnets);
     }
     memcpy(d->planned, l->ns, n * sizeof *d->planned);
+    memcpy(d->mean, l->mean_ns, n * sizeof *d->mean);
     for (int i = 0; i < d->cells; i++) d->ratio[i] = d->applied[i] = 1.0;
     return GM_OK;
 }
 
 void gm__drift_fini(gm__drift *d) {
     gm_free(d->planned);
+    gm_free(d->mean);
     gm_free(d->ratio);
     gm_free(d->applied);
     gm_free(d->seen);
@@ -64,15 +67,22 @@ bool gm__drift_observe(gm__drift *d, const gm_latency *l, int subnet, int size, 
     return d->moved && d->since >= REFRESH_EVERY;
 }
 
+static void set(const gm_latency *l, int64_t *table, int n, int b, double ns) {
+    int64_t *t = &table[n * l->batches + b];
+    *t = ns >= 1.0 ? (int64_t)llround(ns) : 1;
+    if (b > 0 && *t < t[-1]) *t = t[-1];
+    if (n > 0 && *t < t[-l->batches]) *t = t[-l->batches];
+}
+
+// Runs that keep within the plan move its slow end alone: the mean of the profile stays. Slower ones raise both.
 void gm__drift_apply(gm__drift *d, gm_latency *l) {
     for (int n = 0; n < l->subnets; n++) {
         for (int b = 0; b < l->batches; b++) {
             int cell = n * l->batches + b;
             d->applied[cell] = blended(d, cell);
-            int64_t ns = (int64_t)llround((double)d->planned[cell] * d->applied[cell]);
-            if (b > 0 && ns < l->ns[cell - 1]) ns = l->ns[cell - 1];
-            if (n > 0 && ns < l->ns[cell - l->batches]) ns = l->ns[cell - l->batches];
-            l->ns[cell] = ns > 0 ? ns : 1;
+            set(l, l->ns, n, b, (double)d->planned[cell] * d->applied[cell]);
+            set(l, l->mean_ns, n, b, (double)d->mean[cell] * fmax(d->applied[cell], 1.0));
+            if (l->mean_ns[cell] > l->ns[cell]) l->mean_ns[cell] = l->ns[cell];
         }
     }
     d->since = 0;

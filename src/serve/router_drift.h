@@ -6,7 +6,7 @@
 #include <gamut/sched.h>
 
 typedef struct gm__drift {
-    int64_t *planned;          // [cells], of the profile
+    int64_t *planned, *mean;   // [cells], of the profile
     double *ratio, *applied;   // [cells]
     uint32_t *seen;            // [cells]
     double all;                // ratio over all cells
@@ -17,6 +17,6 @@ gm_status gm__drift_init(gm__drift *d, const gm_latency *l, gm_error *err);
 void gm__drift_fini(gm__drift *d);
 // A run of `size` queries took this long. True: gm__drift_apply is worth its while.
 bool gm__drift_observe(gm__drift *d, const gm_latency *l, int subnet, int size, int64_t took_ns);
-void gm__drift_apply(gm__drift *d, gm_latency *l); // l->ns from the estimates, kept monotone
+void gm__drift_apply(gm__drift *d, gm_latency *l); // l->ns and mean_ns from the estimates, kept monotone
 
 #endif
