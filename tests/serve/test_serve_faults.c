@@ -156,7 +156,7 @@ static gm_replay_result play(test_server t, const gm_dataset *d, int count, doub
     gm_error err = {0};
     gm_replay_result r;
     for (int i = 0; i < count; i++) at[i] = (int64_t)((double)i / rate * 1e9);
-    snprintf(url, sizeof url, "http://localhost:%d", t.port);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", t.port);
     gm_replay_settings s = gm_replay_settings_default();
     s.url = url;
     s.slo_ms = slo_ms;
