@@ -174,9 +174,9 @@ gm_status gm_subnet_create(gm_model *m, const gm_choice *choice, gm_subnet **out
     if (status) return status;
     const gm_norm_entry *norms = gm_model_norms(m, &s->choice);
     if (!norms && g->norms > 0) {
-        char text[160];
+        char text[512];
         if (gm_choice_print(&g->space, &s->choice, text, sizeof text, NULL) != GM_OK) text[0] = '\0';
-        status = gm_fail(err, GM_ERR_STATE, "subnet '%s' is not calibrated: run `gamut calibrate` for it first", text);
+        status = gm_fail(err, GM_ERR_STATE, "subnet '%.150s' is not calibrated: run `gamut calibrate` for it first", text);
     }
     if (!status) status = fill(s, norms, err);
     if (status)

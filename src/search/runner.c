@@ -46,11 +46,11 @@ void gm__runner_fini(gm__runner *r) {
 }
 
 gm_status gm__runner_find(const gm__runner *r, const gm_choice *choice, int *subnet, gm_error *err) {
-    char text[160];
+    char text[512];
     *subnet = gm_packed_find(r->packed, choice);
     if (*subnet >= 0) return GM_OK;
     if (gm_choice_print(&gm_packed_graph(r->packed)->space, choice, text, sizeof text, NULL)) text[0] = '\0';
-    return gm_fail(err, GM_ERR_STATE, "subnet '%s' is not calibrated; run: gamut calibrate MODEL --choices '%.60s'", text, text);
+    return gm_fail(err, GM_ERR_STATE, "subnet '%.150s' is not calibrated: run `gamut calibrate` for it first", text);
 }
 
 // The same rows for every size: noise has no edges.

@@ -20,13 +20,13 @@ gm_status gm_evaluate(gm_model *m, gm_walker *w, const gm_dataset *d, const int3
     const gm_graph *g = m->graph;
     gm_choice canonical = gm_choice_canonical(&g->space, *choice);
     int images = index ? count : d->images, batch = gm_min(gm_walker_max_batch(w), images);
-    char text[160];
+    char text[512];
     *out = (gm_eval_result){.choice = canonical, .images = images};
     if (images < 1) return gm_fail(err, GM_ERR_RANGE, "%s: no images to evaluate on", d->name);
     const gm_norm_entry *norms = gm_model_norms(m, &canonical);
     if (!norms && g->norms > 0) {
         if (gm_choice_print(&g->space, &canonical, text, sizeof text, NULL) != GM_OK) text[0] = '\0';
-        return gm_fail(err, GM_ERR_STATE, "subnet '%s' is not calibrated: run `gamut calibrate` for it first", text);
+        return gm_fail(err, GM_ERR_STATE, "subnet '%.150s' is not calibrated: run `gamut calibrate` for it first", text);
     }
     gm_augment a = {.resolution = gm_size_value(g, &g->node[0].out, &canonical)};
     for (int c = 0; c < 4; c++) {
