@@ -1,23 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 // The published predictors and latency tables of Once-for-all give the values of specs: training 9.2.
-#include "torch_stream.h"
+#include "search_test.h"
+
+#include <gamut/port.h>
+
+static const gm_tensor_info *tensor_of(const gm_torch_file *file, const char *name) {
+    const gm_tensor_info *t = gm_torch_find(file, name);
+    if (!t) fail_msg("no tensor %s", name);
+    assert_int_equal(t->type, GM_F32);
+    return t;
+}
+
+// weight: (outputs, inputs); bias NULL: none
+static gm_predictor_layer layer_of(const gm_torch_file *file, const char *weight, const char *bias) {
+    const gm_tensor_info *w = tensor_of(file, weight), *b = bias ? tensor_of(file, bias) : NULL;
+    assert_int_equal(w->rank, 2);
+    if (b) assert_int_equal(b->dims[0], w->dims[0]);
+    return (gm_predictor_layer){(int)w->dims[1], (int)w->dims[0], w->data, b ? b->data : NULL};
+}
 
 static gm_predictor *read_mbv3(const char *path, const gm_space *space) {
-    torch_stream s;
+    gm_torch_file *file = NULL;
     gm_error err = {0};
     gm_predictor *p = NULL;
     gm_predictor_layer layer[4];
-    torch_open(path, &s);
+    assert_ok(gm_torch_file_read(path, &file, &err));
     for (int l = 0; l < 4; l++) {
-        char name[40];
-        snprintf(name, sizeof name, "%d.weight", 2 * l);
-        const torch_tensor *w = torch_find(&s, name);
-        snprintf(name, sizeof name, "%d.bias", 2 * l);
-        const torch_tensor *b = torch_find(&s, name);
-        layer[l] = (gm_predictor_layer){(int)(w->count / b->count), (int)b->count, w->data, b->data};
+        char weight[40], bias[40];
+        snprintf(weight, sizeof weight, "%d.weight", 2 * l);
+        snprintf(bias, sizeof bias, "%d.bias", 2 * l);
+        layer[l] = layer_of(file, weight, bias);
     }
     assert_ok(gm_predictor_create_from_tensors(GM_ENCODING_OFA_MBV3, space, 4, layer, 0, &p, &err));
-    torch_close(&s);
+    gm_torch_file_destroy(file);
     return p;
 }
 
@@ -56,27 +71,24 @@ static void the_resnet_predictor_gives_its_golden_values(void **state) {
     } golden[] = {{"d=2,2,2,2,2 e=0.35 w=1 r=224", 0.829870},  {"d=0,2,2,2,2 e=0.35 w=1 r=224", 0.829870},
                   {"d=2,0,0,0,0 e=0.2 w=0.65 r=128", 0.748353}, {"d=0,0,0,0,0 e=0.2 w=0.65 r=128", 0.747945},
                   {"d=2,1,1,1,1 e=0.25 w=0.8 r=192", 0.817720}, {"d=0,1,1,1,1 e=0.25 w=0.8 r=192", 0.817178}};
-    char path[600], name[40];
+    char path[600], weight[40], bias[40];
     gm_error err = {0};
-    torch_stream s;
+    gm_torch_file *file = NULL;
     gm_predictor *p = NULL;
     gm_predictor_layer layer[4];
     if (!find_real("ofa/ofa/ofa_resnet50_acc_predictor.pth", path)) return;
     gm_graph *g = graph_of("resnet50", NULL);
-    torch_open(path, &s);
+    assert_ok(gm_torch_file_read(path, &file, &err));
     for (int l = 0; l < 3; l++) {
-        snprintf(name, sizeof name, "layers.%d.0.weight", l);
-        const torch_tensor *w = torch_find(&s, name);
-        snprintf(name, sizeof name, "layers.%d.0.bias", l);
-        const torch_tensor *b = torch_find(&s, name);
-        layer[l] = (gm_predictor_layer){(int)(w->count / b->count), (int)b->count, w->data, b->data};
+        snprintf(weight, sizeof weight, "layers.%d.0.weight", l);
+        snprintf(bias, sizeof bias, "layers.%d.0.bias", l);
+        layer[l] = layer_of(file, weight, bias);
     }
-    const torch_tensor *last = torch_find(&s, "layers.3.weight");
-    layer[3] = (gm_predictor_layer){(int)last->count, 1, last->data, NULL};
-    double base = (double)torch_find(&s, "base_acc")->data[0];
+    layer[3] = layer_of(file, "layers.3.weight", NULL);
+    double base = (double)*(const float *)tensor_of(file, "base_acc")->data;
     assert_near(base, 0.8055608, 1e-6);
     assert_ok(gm_predictor_create_from_tensors(GM_ENCODING_OFA_RESNET50, &g->space, 4, layer, base, &p, &err));
-    torch_close(&s);
+    gm_torch_file_destroy(file);
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
         gm_choice c = choice_of(&g->space, golden[i].choice);
         double value;
