@@ -134,7 +134,6 @@ GM_API uint64_t gm_rng_u64(gm_rng *rng);
 GM_API uint32_t gm_rng_below(gm_rng *rng, uint32_t n); // uniform in [0,n), unbiased; n >= 1
 GM_API float gm_rng_uniform(gm_rng *rng);              // [0,1), 24 bits
 GM_API float gm_rng_normal(gm_rng *rng);               // standard normal
-GM_API double gm_rng_exponential(gm_rng *rng);         // mean 1
 GM_API double gm_rng_gamma(gm_rng *rng, double shape); // scale 1, so mean = variance = shape; shape > 0
 GM_API uint64_t gm_hash64(const void *data, size_t bytes, uint64_t seed); // XXH64
 

@@ -9,10 +9,6 @@ static double open_uniform(gm_rng *rng) {
     return ((double)gm_rng_u32(rng) + 1.0) * 0x1p-32;
 }
 
-double gm_rng_exponential(gm_rng *rng) {
-    return -log(open_uniform(rng));
-}
-
 // Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 2000; below 1 by their section 6.
 double gm_rng_gamma(gm_rng *rng, double shape) {
     if (shape < 1.0) return gm_rng_gamma(rng, shape + 1.0) * pow(open_uniform(rng), 1.0 / shape);

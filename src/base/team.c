@@ -5,8 +5,8 @@
 //
 // Threads that sleep and wake every few microseconds look idle to Linux. Beside another busy process it left both threads of a
 // team on one processor (6.18, two processors, one training beside it: a task of 2 x 60 us took 190 us, now 105; a run of a
-// small net 0.69 ms, now 0.11). So a member that finds itself on the processor of one before it moves away. None is tied to
-// a single processor.
+// small net 0.69 ms, now 0.11). So a member that finds itself on the processor of one before it moves to the others, and keeps
+// off that processor until they meet again.
 #include "base/team.h"
 
 #include <linux/futex.h>

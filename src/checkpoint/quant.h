@@ -42,7 +42,7 @@ typedef struct gm__quant_shape {
 // What importance says of a weight's gradient.
 typedef enum gm__quant_source {
     GM__QUANT_NONE,    // nothing: importance is NULL, magnitude stands in for sensitivity
-    GM__QUANT_AVERAGE, // a signed average: the moving average below, SGD's momentum or Adam's first moment
+    GM__QUANT_AVERAGE, // a signed average: SGD's momentum or Adam's first moment
     GM__QUANT_SQUARE   // an average of squares: Adam's second moment; its root is taken
 } gm__quant_source;
 
@@ -52,10 +52,6 @@ typedef struct gm__quant_tensor {
     const float *importance; // shape.count, or NULL
     gm__quant_source source; // the same for all tensors of a kind
 } gm__quant_tensor;
-
-// average = beta * gradient + (1 - beta) * average; published: beta 0.9 on the NEW gradient (a memory of 1 or 2 batches,
-// kept over the last 50 batches before a checkpoint).
-void gm__quant_average(size_t count, float beta, const float *gradient, float *average);
 
 // True when the tensor may be made lossy: at least two dimensions, at least GM__QUANT_SMALLEST elements, all finite.
 bool gm__quant_takes(int rank, size_t count, const float *weights);
@@ -107,10 +103,8 @@ gm__quant_settings gm__quant_settings_default(void);
 // so threads may share it.
 typedef struct gm__quant_state gm__quant_state;
 void gm__quant_state_destroy(gm__quant_state *s); // NULL allowed
-int gm__quant_state_tensors(const gm__quant_state *s);
 const gm__quant_config *gm__quant_state_config(const gm__quant_state *s);
 uint64_t gm__quant_state_hash(const gm__quant_state *s);  // of everything that decoding gives
-size_t gm__quant_state_bytes(const gm__quant_state *s);   // memory in use
 const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor); // levels: centre 0..bins-1, or the two below
 enum { GM__QUANT_PRUNED = 32, GM__QUANT_PROTECTED = 33, GM__QUANT_LEVELS = 34 };
 // The decoded weights of a tensor; out has as many floats as its shape says.

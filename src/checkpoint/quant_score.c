@@ -9,10 +9,6 @@
 
 enum { BATCH = 512 };
 
-void gm__quant_average(size_t count, float beta, const float *gradient, float *average) {
-    for (size_t i = 0; i < count; i++) average[i] = beta * gradient[i] + (1 - beta) * average[i];
-}
-
 void gm__score_buckets(const gm__quant_tensor *t, size_t first, size_t n, uint16_t *magnitude, uint16_t *sensitivity) {
     const float *w = t->weights + first, *g = t->importance + (t->importance ? first : 0);
     for (size_t i = 0; i < n; i++) magnitude[i] = (uint16_t)((gm__bits(w[i]) >> 16) & 0x7fffu);

@@ -102,14 +102,9 @@ void gm__quant_state_seal(gm__quant_state *s) {
     s->hash = h;
 }
 
-int gm__quant_state_tensors(const gm__quant_state *s) { return s->tensors; }
 const gm__quant_config *gm__quant_state_config(const gm__quant_state *s) { return &s->config; }
 uint64_t gm__quant_state_hash(const gm__quant_state *s) { return s->hash; }
 const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor) { return s->ids + s->part[tensor].first; }
-
-size_t gm__quant_state_bytes(const gm__quant_state *s) {
-    return sizeof *s + (size_t)s->tensors * sizeof *s->part + s->weights + s->kept_count * sizeof *s->kept;
-}
 
 void gm__quant_values(const gm__quant_state *s, int tensor, float *out) {
     const gm__part *p = &s->part[tensor];

@@ -326,12 +326,6 @@ void gm__router_dead(gm__router *r, int64_t now_ns, int worker) {
     proceed(r, now_ns);
 }
 
-bool gm__router_busy(const gm__router *r, int worker, int64_t *due_ns) {
-    const slot *s = &r->slot[worker];
-    if (due_ns != NULL) *due_ns = s->due_ns;
-    return s->busy;
-}
-
 int64_t gm__router_wake(const gm__router *r) {
     int ticket = gm_queue_expiry(r->queue);
     int64_t expiry = ticket >= 0 ? gm_queue_request(r->queue, ticket)->expiry_ns : INT64_MAX;

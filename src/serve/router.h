@@ -61,7 +61,6 @@ void gm__router_ready(gm__router *r, int64_t now_ns, int worker);   // started, 
 void gm__router_result(gm__router *r, int64_t now_ns, int worker);  // its batch is done: met or late by now_ns; idle again
 void gm__router_failed(gm__router *r, int64_t now_ns, int worker);  // its batch cannot be run: failed; idle again
 void gm__router_dead(gm__router *r, int64_t now_ns, int worker);    // batch re-queued where the slack allows, else failed
-bool gm__router_busy(const gm__router *r, int worker, int64_t *due_ns); // has a batch; when it is expected
 
 // --- Time. Expired requests are answered at the moment they become unsavable, whether a worker is free or not.
 int64_t gm__router_wake(const gm__router *r); // INT64_MAX: no timer

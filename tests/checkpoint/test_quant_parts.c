@@ -374,13 +374,6 @@ static void bf16_rounds_to_even_and_keeps_nan(void **unused) {
     for (size_t i = 0; i < 3; i++) assert_true(isnan(gm_bf16_to_f32(gm_bf16_from_f32(gm__float(nans[i])))));
 }
 
-static void the_average_weighs_the_new_gradient_most(void **unused) {
-    (void)unused;
-    float g[2] = {1, -2}, a[2] = {0, 10};
-    gm__quant_average(2, 0.9f, g, a);
-    assert_true(fabsf(a[0] - 0.9f) < 1e-6f && fabsf(a[1] + 0.8f) < 1e-5f);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_sketch_gives_the_golden_buckets_and_values),
@@ -396,7 +389,6 @@ int main(void) {
         cmocka_unit_test(frequencies_add_up_and_leave_no_symbol_out),
         cmocka_unit_test(rans_codes_come_back_and_are_near_the_entropy),
         cmocka_unit_test(bf16_rounds_to_even_and_keeps_nan),
-        cmocka_unit_test(the_average_weighs_the_new_gradient_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
