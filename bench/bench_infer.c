@@ -84,8 +84,10 @@ static bool text_of(const char *line, const char *key, char *out, size_t size) {
 static int run_peer(const job *j, const char *onnx, const char *input, int side, int batch, peer_row *rows, int most) {
     char command[2048], line[1024];
     snprintf(command, sizeof command,
-             "OMP_NUM_THREADS=%d %s bench/peers/infer_peers.py --onnx %s --input %s --side %d --batch %d --threads %d --seconds %g --peer %s --out %s/peer",
-             gm_threads(), j->python, onnx, input, side, batch, gm_threads(), j->seconds, j->peer, j->folder);
+             "OMP_NUM_THREADS=%d %s bench/peers/infer_peers.py --onnx %s --input %s --side %d --batch %d --threads %d "
+             "--seconds %g --peer %s --type %s --out %s/peer",
+             gm_threads(), j->python, onnx, input, side, batch, gm_threads(), j->seconds, j->peer,
+             strcmp(j->type, "int8") == 0 ? "f32" : j->type, j->folder);
     FILE *pipe = popen(command, "r");
     int count = 0;
     while (pipe && fgets(line, sizeof line, pipe)) {

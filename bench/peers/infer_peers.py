@@ -145,7 +145,7 @@ def torch_modes(args, x):
     import torch
 
     torch.set_num_threads(args.threads)
-    for bf16 in (False, True):
+    for bf16 in {"f32": (False,), "bf16": (True,), "all": (False, True)}[args.type]:
         for compiled in (False, True):
             mode = f"torch {'compiled' if compiled else 'eager'}{' bf16' if bf16 else ''}"
             net = torch_net(args.onnx)
@@ -173,10 +173,11 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--seconds", type=float, default=1)
     p.add_argument("--peer", choices=["torch", "onnxruntime", "all"], default="all")
+    p.add_argument("--type", choices=["f32", "bf16", "all"], default="all")
     p.add_argument("--out", default="/tmp/peer")
     args = p.parse_args()
     x = np.fromfile(args.input, dtype=np.float32).reshape(args.batch, -1, args.side, args.side)
-    if args.peer in ("onnxruntime", "all"):
+    if args.peer in ("onnxruntime", "all") and args.type != "bf16":
         onnxruntime_modes(args, x)
     if args.peer in ("torch", "all"):
         torch_modes(args, x)
