@@ -106,23 +106,6 @@ static void slow_clients_are_cut_and_others_served(void **state) {
     still_serves();
 }
 
-static void a_half_closed_connection_gets_its_answer(void **state) {
-    (void)state;
-    char body[4096];
-    int fd = dial(server);
-    ask(fd, 3, 0, "");
-    shutdown(fd, SHUT_WR);
-    int status = hear(fd, body, sizeof body);
-    assert_true(status == 200 || status == 0); // the library may take it for gone; others are not touched
-    close(fd);
-    fd = dial(server); // gone at once, its request in flight
-    ask(fd, 3, 0, "");
-    struct linger now = {.l_onoff = 1};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    close(fd);
-    still_serves();
-}
-
 static void a_kept_connection_carries_many_requests(void **state) {
     (void)state;
     char body[4096], wanted[32];
@@ -293,7 +276,6 @@ int main(void) {
         cmocka_unit_test(ambiguous_and_oversized_requests_are_refused),
         cmocka_unit_test(garbage_does_no_harm),
         cmocka_unit_test(slow_clients_are_cut_and_others_served),
-        cmocka_unit_test(a_half_closed_connection_gets_its_answer),
         cmocka_unit_test(a_kept_connection_carries_many_requests),
         cmocka_unit_test(binary_and_batched_requests_are_answered_in_kind),
         cmocka_unit_test(what_the_protocol_tells),
