@@ -145,31 +145,56 @@ static bool headers_accepted(gm__exchange *x, const char *method) {
     return true;
 }
 
-// Does path match, {m} being the model's name? A path for another model: *other.
-static bool path_matches(const char *pattern, const char *path, const char *model, bool *other) {
-    const char *hole = strstr(pattern, "{m}");
-    if (hole == NULL) return strcmp(pattern, path) == 0;
-    size_t before = (size_t)(hole - pattern), name;
-    if (strncmp(pattern, path, before) != 0) return false;
+typedef enum match { MATCH_NO, MATCH, MATCH_OTHER_MODEL, MATCH_OTHER_VERSION, MATCH_NO_VERSION } match;
+
+// Does path match, {m} being the model's name?
+static match path_matches(const char *pattern, const char *path, const char *model) {
+    static const char versions[] = "/versions/";
+    const char *hole = strstr(pattern, "{m}"), *version = NULL;
+    if (hole == NULL) return strcmp(pattern, path) == 0 ? MATCH : MATCH_NO;
+    size_t before = (size_t)(hole - pattern), name, digits = 0, bytes = 0;
+    if (strncmp(pattern, path, before) != 0) return MATCH_NO;
     path += before;
     name = strcspn(path, "/");
     const char *rest = path + name;
-    if (strncmp(rest, "/versions/1", 11) == 0 && (rest[11] == '/' || rest[11] == '\0')) rest += 11;
-    if (strcmp(hole + 3, rest) != 0) return false;
-    if (strlen(model) == name && strncmp(model, path, name) == 0) return true;
-    *other = true;
-    return false;
+    if (strncmp(rest, versions, sizeof versions - 1) == 0) {
+        version = rest + sizeof versions - 1;
+        bytes = strcspn(version, "/");
+        digits = strspn(version, "0123456789");
+        rest = version + bytes;
+    }
+    if (strcmp(hole + 3, rest) != 0) return MATCH_NO;
+    if (strlen(model) != name || strncmp(model, path, name) != 0) return MATCH_OTHER_MODEL;
+    if (version == NULL || (bytes == 1 && *version == '1')) return MATCH;
+    return bytes > 0 && digits == bytes ? MATCH_OTHER_VERSION : MATCH_NO_VERSION;
+}
+
+static void answer_unrouted(gm__exchange *x, match best) {
+    const char *model = x->http->model;
+    switch (best) {
+    case MATCH: gm__http_error(x, MHD_HTTP_METHOD_NOT_ALLOWED, "this path is not for that method"); break;
+    case MATCH_OTHER_MODEL:
+        gm__http_error(x, MHD_HTTP_NOT_FOUND, "there is no such model here; this server has '%s' (GET /v2/repository/index)", model);
+        break;
+    case MATCH_OTHER_VERSION:
+        gm__http_error(x, MHD_HTTP_NOT_FOUND, "the model '%s' has no such version; it has version 1", model);
+        break;
+    case MATCH_NO_VERSION:
+        gm__http_error(x, MHD_HTTP_BAD_REQUEST, "a version is a whole number; the model '%s' has version 1", model);
+        break;
+    case MATCH_NO: gm__http_error(x, MHD_HTTP_NOT_FOUND, "no such path (docs/http.md lists them)"); break;
+    }
 }
 
 // False: answered.
 static bool find_route(gm__exchange *x, const char *method, const char *path) {
     gm__http *h = x->http;
-    bool path_known = false, other = false;
+    match best = MATCH_NO;
     const gm__route *found = NULL;
     for (const gm__route *r = h->routes; r->method != NULL && found == NULL; r++) {
-        if (!path_matches(r->path, path, h->model, &other)) continue;
-        path_known = true;
-        if (strcmp(r->method, method) == 0) found = r;
+        match how = path_matches(r->path, path, h->model);
+        if (how == MATCH && strcmp(r->method, method) == 0) found = r;
+        if (best != MATCH && how != MATCH_NO) best = how;
     }
     // An exempt path is exempt for its method alone.
     if (h->keys != NULL && (found == NULL || found->access != GM__ANYONE) &&
@@ -181,13 +206,7 @@ static bool find_route(gm__exchange *x, const char *method, const char *path) {
     x->route = found;
     if (found != NULL) return true;
     x->closing = strcmp(method, "GET") != 0;
-    if (path_known)
-        gm__http_error(x, MHD_HTTP_METHOD_NOT_ALLOWED, "this path is not for that method");
-    else if (other)
-        gm__http_error(x, MHD_HTTP_NOT_FOUND, "there is no such model here; this server has '%s' (GET /v2/repository/index)",
-                       h->model);
-    else
-        gm__http_error(x, MHD_HTTP_NOT_FOUND, "no such path (docs/http.md lists them)");
+    answer_unrouted(x, best);
     return false;
 }
 

@@ -96,7 +96,8 @@ void gm__answer_infer(void *server, gm__exchange *x) {
     gm__histogram_add(&s->monitor.receive, (double)(now - x->arrived_ns) * 1e-9);
     // The last outcome frees t, which may happen inside the last call.
     for (int i = 0, n = t->images; i < n; i++) {
-        t->query[i].place = gm__router_arrive(s->router, now, (uint64_t)(uintptr_t)&t->query[i], deadline, request.min_accuracy);
+        t->query[i].place = gm__router_arrive(s->router, now, (gm__arrival){(uint64_t)(uintptr_t)&t->query[i], deadline,
+                                                                            request.min_accuracy, request.priority});
         gm__carry_out(s);
     }
 }

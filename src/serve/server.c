@@ -374,7 +374,8 @@ static gm_status open_workers(gm_server *s, gm_error *err) {
     int largest = m->profile->batch[m->profile->batches - 1], slots = 0;
     size_t side = (size_t)s->rules.max_side, pixels = side * side, floats = (size_t)m->side * (size_t)m->side * sizeof(float);
     if (floats > pixels) pixels = floats;
-    slots = s->settings.max_queue + largest * s->settings.workers;
+    // What waits and what runs, and a request for which a full queue may make room.
+    slots = s->settings.max_queue + largest * s->settings.workers + s->settings.max_images;
     gm_status status = gm__slab_init(&s->slab, slots, pixels * (size_t)m->channels, m->classes, err);
     if (status == GM_OK)
         status = gm__crew_init(&s->crew, s->settings.workers, largest, &m->backend, &s->slab, s->settings.pin,

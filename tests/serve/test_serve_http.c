@@ -33,7 +33,14 @@ static void mistaken_requests_are_told_why(void **state) {
     refuses(INFER JSON "Content-Length: 2\r\nInference-Header-Content-Length: 3\r\n\r\n{}", 400, "has 2 bytes");
     refuses(INFER JSON "Content-Length: 2\r\nInference-Header-Content-Length: -1\r\n\r\n{}", 400, "number of bytes");
     refuses("GET /v2/models/other HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "no such model");
-    refuses("GET /v2/models/m/versions/2 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "no such");
+    refuses("GET /v2/models/m/versions/2 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "it has version 1");
+    refuses("GET /v2/models/m/versions/11/ready HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "it has version 1");
+    refuses("POST /v2/models/m/versions/0/infer HTTP/1.1\r\nHost: localhost\r\n" JSON "Content-Length: 2\r\n\r\n{}", 404, "it has version 1");
+    refuses("GET /v2/models/m/versions/latest HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "whole number");
+    refuses("GET /v2/models/m/versions/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "whole number");
+    refuses("GET /v2/models/other/versions/2 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "no such model");
+    refuses("GET /v2/models/m/versions/1/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "no such path");
+    refuses("POST /v2/models/m/versions/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405, "method");
     refuses("GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "no such path");
     refuses("DELETE /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "method");
     refuses("POST /v2/health/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405, "method");

@@ -72,12 +72,42 @@ static void what_a_request_of_several_images_has_in_the_queue_leaves_it_whole(vo
     end_server(t);
 }
 
+// One request with parameters of this text.
+static void ask_with(int fd, int value, const char *parameters) {
+    char body[512], text[1024];
+    int n = snprintf(body, sizeof body, "{\"parameters\":{%s},\"inputs\":[{\"name\":\"image\",\"shape\":[1,1],\"datatype\":\"UINT8\",\"data\":[%d]}]}", parameters, value);
+    snprintf(text, sizeof text, "POST /v2/models/m/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", n, body);
+    say(fd, text);
+}
+
+static void a_full_queue_refuses_the_least_important_first(void **state) {
+    (void)state;
+    enum { LIMIT = 4, EACH = 3 };
+    char body[4096];
+    int busy, fd[3 * EACH];
+    gm_server_settings s = gm_server_settings_default();
+    s.max_queue = LIMIT;
+    test_server t = occupied(s, &busy);
+    static const char *const parameters[] = {"\"priority\":1000", "", "\"priority\":1"};
+    for (int i = 0; i < 3 * EACH; i++) {
+        fd[i] = dial(t);
+        ask_with(fd[i], i % 10, parameters[i / EACH]);
+        until(t, "queries_received_total", 2 + i);
+    }
+    // 9 for 4 places: the three that matter most, and the first of those that say nothing.
+    for (int i = 0; i < 3 * EACH; i++) assert_int_equal(hear(fd[i], body, sizeof body), i == EACH || i >= 2 * EACH ? 200 : 429);
+    for (int i = 0; i < 3 * EACH; i++) close(fd[i]);
+    close(busy);
+    end_server(t);
+}
+
 int main(void) {
     gm_log_set(GM_LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_client_that_goes_away_takes_its_request_along),
         cmocka_unit_test(a_request_in_a_worker_outlives_its_client),
         cmocka_unit_test(what_a_request_of_several_images_has_in_the_queue_leaves_it_whole),
+        cmocka_unit_test(a_full_queue_refuses_the_least_important_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
