@@ -64,18 +64,19 @@ static inline int64_t gm_latency_ns(const gm_latency *l, int subnet, int size) {
 GM_API int gm_latency_least(const gm_latency *l, double top1);
 
 // ---------------------------------------------------------------------------------------------
-// The queue: earliest deadline first, equal deadlines by order. All memory is taken at creation. Push, pop and cancel are
+// The queue: earliest deadline first, equal deadlines by order, the smaller first. All memory is taken at creation. Push, pop and cancel are
 // O(log n); the first GM_QUEUE_FRONT entries lie sorted in one array, which is what a policy is shown.
 enum { GM_QUEUE_FRONT = 256 };
 #define GM_NO_DEADLINE (INT64_MAX / 4) // far in the future, and safe to subtract from
 typedef struct gm_waiting {
     int64_t deadline_ns;
-    uint64_t order;  // of arrival: breaks ties
+    uint64_t order;  // breaks ties
     int32_t least;   // index of the least accurate subnet that will do
     int32_t ticket;  // the queue's
 } gm_waiting;
 typedef struct gm_request {
-    uint64_t tag, order;
+    uint64_t tag;
+    uint64_t order;    // no two the same: of arrival, or by importance and then arrival
     int64_t arrival_ns, deadline_ns;
     int64_t expiry_ns; // when it can no longer be met; used by gm_queue_expiry only
     int32_t least, attempts;
@@ -92,6 +93,7 @@ GM_API const gm_waiting *gm_queue_front(const gm_queue *q, int *shown); // sorte
 GM_API const gm_request *gm_queue_request(const gm_queue *q, int ticket);
 // The ticket with the smallest expiry_ns, -1 when empty; gm_queue_expire_at moves one.
 GM_API int gm_queue_expiry(const gm_queue *q);
+GM_API int gm_queue_last(const gm_queue *q); // the ticket with the largest order, -1 when empty
 GM_API void gm_queue_expire_at(gm_queue *q, int ticket, int64_t expiry_ns);
 
 // ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The EDF queue. The most urgent entries lie sorted in an array, which is the window that policies look through; all
 // others wait in a binary heap, and one moves up for each that leaves. With deadlines that agree with arrivals a push is
-// an append. A second heap orders the same entries by the time when they can no longer be met.
+// an append. A second heap orders the same entries by the time when they can no longer be met, a third by their order alone.
 #include <gamut/sched.h>
 
 #include <string.h>
@@ -24,7 +24,7 @@ struct gm_queue {
     gm_request *request;   // [capacity], by ticket
     int32_t *free;         // stack of free tickets
     bool *used;
-    heap later, expiry;
+    heap later, expiry, last;
 };
 
 static bool before(int64_t key, uint64_t order, const item *b) {
@@ -91,8 +91,8 @@ gm_status gm_queue_create(int capacity, gm_queue **out, gm_error *err) {
     q->request = gm_alloc(n, sizeof *q->request);
     q->free = gm_alloc(n, sizeof *q->free);
     q->used = gm_alloc(n, sizeof *q->used);
-    if (!heap_init(&q->later, capacity) || !heap_init(&q->expiry, capacity) || !q->front || !q->request || !q->free ||
-        !q->used) {
+    if (!heap_init(&q->later, capacity) || !heap_init(&q->expiry, capacity) || !heap_init(&q->last, capacity) || !q->front ||
+        !q->request || !q->free || !q->used) {
         gm_queue_destroy(q);
         return gm_fail(err, GM_ERR_MEMORY, "queue: no memory for %d requests", capacity);
     }
@@ -111,6 +111,8 @@ void gm_queue_destroy(gm_queue *q) {
     gm_free(q->later.place);
     gm_free(q->expiry.at);
     gm_free(q->expiry.place);
+    gm_free(q->last.at);
+    gm_free(q->last.place);
     gm_free(q);
 }
 
@@ -147,6 +149,7 @@ int gm_queue_push(gm_queue *q, const gm_request *request) {
     q->request[ticket] = *request;
     q->used[ticket] = true;
     heap_push(&q->expiry, (item){request->expiry_ns, request->order, ticket});
+    heap_push(&q->last, (item){0, UINT64_MAX - request->order, ticket});
     const gm_waiting *last = q->front + q->begin + q->shown - 1;
     if (q->shown == GM_QUEUE_FRONT && sooner(&w, last)) {
         heap_push(&q->later, (item){last->deadline_ns, last->order, last->ticket});
@@ -162,6 +165,7 @@ int gm_queue_push(gm_queue *q, const gm_request *request) {
 
 static void leave(gm_queue *q, int ticket, gm_request *out) {
     heap_remove(&q->expiry, q->expiry.place[ticket]);
+    heap_remove(&q->last, q->last.place[ticket]);
     if (out != NULL) *out = q->request[ticket];
     q->used[ticket] = false;
     q->free[q->capacity - q->length--] = ticket;
@@ -204,6 +208,10 @@ const gm_request *gm_queue_request(const gm_queue *q, int ticket) {
 
 int gm_queue_expiry(const gm_queue *q) {
     return q->length > 0 ? q->expiry.at[0].ticket : -1;
+}
+
+int gm_queue_last(const gm_queue *q) {
+    return q->length > 0 ? q->last.at[0].ticket : -1;
 }
 
 void gm_queue_expire_at(gm_queue *q, int ticket, int64_t expiry_ns) {

@@ -2,30 +2,13 @@
 #include "serve/http.h"
 
 #include "serve/crew.h"
+#include "serve/http_peer.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 enum { HEADER_POOL = 32 * 1024, URL_BYTES = 8 * 1024, FIELDS = 100, BODY_RATE = 1024, FIRST_BODY = 4096 };
 static const int64_t SECOND = 1000000000;
-
-typedef enum phase { PHASE_FRESH, PHASE_IDLE, PHASE_BODY, PHASE_WAITING, PHASE_SENDING } phase;
-struct gm__peer { // one connection
-    gm__peer *next, *previous;
-    int fd;
-    phase phase;
-    int64_t limit_ns; // when it is cut
-    uint8_t address[16];
-    bool loopback;
-};
-
-static gm__peer *peer_of(struct MHD_Connection *connection) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info != NULL ? info->socket_context : NULL;
-}
 
 const char *gm__http_header(const gm__exchange *x, const char *name) {
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
@@ -56,6 +39,7 @@ void gm__http_answer(gm__exchange *x, unsigned status, const char *type) {
     x->answered = true;
     if (x->waiting) {
         x->waiting = false;
+        if (x->peer != NULL) x->peer->waits = NULL;
         MHD_resume_connection(x->connection);
     }
 }
@@ -96,10 +80,7 @@ static enum MHD_Result send_answer(gm__exchange *x) {
     if (x->closing || x->http->stopping) MHD_add_response_header(response, "Connection", "close");
     enum MHD_Result result = MHD_queue_response(x->connection, whole ? x->status : MHD_HTTP_INTERNAL_SERVER_ERROR, response);
     MHD_destroy_response(response);
-    if (x->peer != NULL) {
-        x->peer->phase = PHASE_SENDING;
-        x->peer->limit_ns = x->http->now_ns + x->http->header_ns + (int64_t)bytes / BODY_RATE * SECOND;
-    }
+    if (x->peer != NULL) x->peer->limit_ns = x->http->now_ns + x->http->header_ns + (int64_t)bytes / BODY_RATE * SECOND;
     return result;
 }
 
@@ -164,31 +145,56 @@ static bool headers_accepted(gm__exchange *x, const char *method) {
     return true;
 }
 
-// Does path match, {m} being the model's name? A path for another model: *other.
-static bool path_matches(const char *pattern, const char *path, const char *model, bool *other) {
-    const char *hole = strstr(pattern, "{m}");
-    if (hole == NULL) return strcmp(pattern, path) == 0;
-    size_t before = (size_t)(hole - pattern), name;
-    if (strncmp(pattern, path, before) != 0) return false;
+typedef enum match { MATCH_NO, MATCH, MATCH_OTHER_MODEL, MATCH_OTHER_VERSION, MATCH_NO_VERSION } match;
+
+// Does path match, {m} being the model's name?
+static match path_matches(const char *pattern, const char *path, const char *model) {
+    static const char versions[] = "/versions/";
+    const char *hole = strstr(pattern, "{m}"), *version = NULL;
+    if (hole == NULL) return strcmp(pattern, path) == 0 ? MATCH : MATCH_NO;
+    size_t before = (size_t)(hole - pattern), name, digits = 0, bytes = 0;
+    if (strncmp(pattern, path, before) != 0) return MATCH_NO;
     path += before;
     name = strcspn(path, "/");
     const char *rest = path + name;
-    if (strncmp(rest, "/versions/1", 11) == 0 && (rest[11] == '/' || rest[11] == '\0')) rest += 11;
-    if (strcmp(hole + 3, rest) != 0) return false;
-    if (strlen(model) == name && strncmp(model, path, name) == 0) return true;
-    *other = true;
-    return false;
+    if (strncmp(rest, versions, sizeof versions - 1) == 0) {
+        version = rest + sizeof versions - 1;
+        bytes = strcspn(version, "/");
+        digits = strspn(version, "0123456789");
+        rest = version + bytes;
+    }
+    if (strcmp(hole + 3, rest) != 0) return MATCH_NO;
+    if (strlen(model) != name || strncmp(model, path, name) != 0) return MATCH_OTHER_MODEL;
+    if (version == NULL || (bytes == 1 && *version == '1')) return MATCH;
+    return bytes > 0 && digits == bytes ? MATCH_OTHER_VERSION : MATCH_NO_VERSION;
+}
+
+static void answer_unrouted(gm__exchange *x, match best) {
+    const char *model = x->http->model;
+    switch (best) {
+    case MATCH: gm__http_error(x, MHD_HTTP_METHOD_NOT_ALLOWED, "this path is not for that method"); break;
+    case MATCH_OTHER_MODEL:
+        gm__http_error(x, MHD_HTTP_NOT_FOUND, "there is no such model here; this server has '%s' (GET /v2/repository/index)", model);
+        break;
+    case MATCH_OTHER_VERSION:
+        gm__http_error(x, MHD_HTTP_NOT_FOUND, "the model '%s' has no such version; it has version 1", model);
+        break;
+    case MATCH_NO_VERSION:
+        gm__http_error(x, MHD_HTTP_BAD_REQUEST, "a version is a whole number; the model '%s' has version 1", model);
+        break;
+    case MATCH_NO: gm__http_error(x, MHD_HTTP_NOT_FOUND, "no such path (docs/http.md lists them)"); break;
+    }
 }
 
 // False: answered.
 static bool find_route(gm__exchange *x, const char *method, const char *path) {
     gm__http *h = x->http;
-    bool path_known = false, other = false;
+    match best = MATCH_NO;
     const gm__route *found = NULL;
     for (const gm__route *r = h->routes; r->method != NULL && found == NULL; r++) {
-        if (!path_matches(r->path, path, h->model, &other)) continue;
-        path_known = true;
-        if (strcmp(r->method, method) == 0) found = r;
+        match how = path_matches(r->path, path, h->model);
+        if (how == MATCH && strcmp(r->method, method) == 0) found = r;
+        if (best != MATCH && how != MATCH_NO) best = how;
     }
     // An exempt path is exempt for its method alone.
     if (h->keys != NULL && (found == NULL || found->access != GM__ANYONE) &&
@@ -200,13 +206,7 @@ static bool find_route(gm__exchange *x, const char *method, const char *path) {
     x->route = found;
     if (found != NULL) return true;
     x->closing = strcmp(method, "GET") != 0;
-    if (path_known)
-        gm__http_error(x, MHD_HTTP_METHOD_NOT_ALLOWED, "this path is not for that method");
-    else if (other)
-        gm__http_error(x, MHD_HTTP_NOT_FOUND, "there is no such model here; this server has '%s' (GET /v2/repository/index)",
-                       h->model);
-    else
-        gm__http_error(x, MHD_HTTP_NOT_FOUND, "no such path (docs/http.md lists them)");
+    answer_unrouted(x, best);
     return false;
 }
 
@@ -239,7 +239,6 @@ static bool expect_body(gm__exchange *x) {
     }
     if (x->peer != NULL) {
         int64_t limit = x->http->header_ns + (int64_t)(bytes / BODY_RATE + 1) * SECOND;
-        x->peer->phase = PHASE_BODY;
         x->peer->limit_ns = x->arrived_ns + (limit < x->http->total_ns ? limit : x->http->total_ns);
     }
     return true;
@@ -261,7 +260,7 @@ static enum MHD_Result begin(gm__http *h, struct MHD_Connection *connection, con
     *own = x;
     x->http = h;
     x->connection = connection;
-    x->peer = peer_of(connection);
+    x->peer = gm__peer_of(connection);
     x->arrived_ns = gm__now_ns();
     if (strlen(url) > URL_BYTES) {
         x->closing = true;
@@ -287,11 +286,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         x->route->handle(h->context, x);
         if (!x->answered) {
             x->waiting = true;
-            if (x->peer != NULL) {
-                x->peer->phase = PHASE_WAITING;
-                x->peer->limit_ns = INT64_MAX;
-            }
             MHD_suspend_connection(connection);
+            if (x->peer != NULL) gm__peer_wait(x->peer, x);
             return MHD_YES;
         }
     }
@@ -304,70 +300,10 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     (void)connection;
     if (x == NULL) return;
     if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK) h->sent(h->context, x);
-    if (x->peer != NULL) {
-        x->peer->phase = PHASE_IDLE;
-        x->peer->limit_ns = h->now_ns + h->idle_ns;
-    }
+    if (x->peer != NULL) x->peer->limit_ns = h->now_ns + h->idle_ns;
     free(x->body);
     gm__text_fini(&x->text);
     free(x);
-    *own = NULL;
-}
-
-static void address_of(gm__peer *p, const struct sockaddr *a) {
-    if (a->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, a, sizeof v4);
-        memcpy(p->address, &v4.sin_addr, 4);
-        p->loopback = ntohl(v4.sin_addr.s_addr) >> 24 == 127;
-    } else if (a->sa_family == AF_INET6) {
-        struct sockaddr_in6 v6;
-        memcpy(&v6, a, sizeof v6);
-        memcpy(p->address, &v6.sin6_addr, 16);
-        p->loopback = IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
-    }
-}
-
-static enum MHD_Result may_connect(void *context, const struct sockaddr *address, socklen_t bytes) {
-    const gm__http *h = context;
-    gm__peer from = {0};
-    int same = 0;
-    (void)bytes;
-    address_of(&from, address);
-    if (from.loopback) return MHD_YES;
-    for (const gm__peer *p = h->first; p != NULL; p = p->next) same += memcmp(p->address, from.address, sizeof p->address) == 0;
-    return same < h->max_per_address ? MHD_YES : MHD_NO;
-}
-
-static void connected(gm__http *h, struct MHD_Connection *connection, void **own) {
-    gm__peer *p = calloc(1, sizeof *p);
-    if (p == NULL) return; // then it has the library's own, longer limits
-    const union MHD_ConnectionInfo *fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    const union MHD_ConnectionInfo *address = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    p->fd = fd != NULL ? fd->connect_fd : -1;
-    if (address != NULL && address->client_addr != NULL) address_of(p, address->client_addr);
-    p->limit_ns = h->now_ns + h->header_ns;
-    p->next = h->first;
-    if (h->first != NULL) h->first->previous = p;
-    h->first = p;
-    *own = p;
-}
-
-static void on_connection(void *context, struct MHD_Connection *connection, void **own,
-                          enum MHD_ConnectionNotificationCode how) {
-    gm__http *h = context;
-    if (how == MHD_CONNECTION_NOTIFY_STARTED) {
-        h->connections++;
-        connected(h, connection, own);
-        return;
-    }
-    h->connections--;
-    gm__peer *p = *own;
-    if (p == NULL) return;
-    if (p->previous != NULL) p->previous->next = p->next;
-    if (p->next != NULL) p->next->previous = p->previous;
-    if (h->first == p) h->first = p->next;
-    free(p);
     *own = NULL;
 }
 
@@ -381,11 +317,13 @@ static void log_line(void *context, const char *format, va_list list) {
 
 gm_status gm__http_start(gm__http *h, int socket, int max_connections, gm_error *err) {
     unsigned seconds = (unsigned)(h->total_ns / SECOND) + 1;
+    gm_status status = gm__peers_watch(h, err);
+    if (status != GM_OK) return status;
     h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, may_connect, h, on_request, h,
+        MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, gm__peer_may_connect, h, on_request, h,
         MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL, MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_POOL, MHD_OPTION_CONNECTION_TIMEOUT,
-        seconds, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+        seconds, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, gm__peer_on_connection, h,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (h->daemon != NULL) return GM_OK;
     return gm_fail(err, GM_ERR_IO, "the HTTP library could not be started (are there enough file descriptors?)");
@@ -394,6 +332,7 @@ gm_status gm__http_start(gm__http *h, int socket, int max_connections, gm_error 
 void gm__http_stop(gm__http *h) {
     if (h->daemon != NULL) MHD_stop_daemon(h->daemon);
     h->daemon = NULL;
+    gm__peers_forget(h);
 }
 
 int gm__http_fd(const gm__http *h) {
@@ -406,13 +345,4 @@ bool gm__http_run(gm__http *h, int64_t now_ns) {
     h->now_ns = now_ns;
     MHD_run(h->daemon);
     return MHD_get_timeout(h->daemon, &wait) == MHD_YES && wait == 0;
-}
-
-void gm__http_sweep(gm__http *h, int64_t now_ns) {
-    for (gm__peer *p = h->first; p != NULL; p = p->next) {
-        if (now_ns <= p->limit_ns || p->fd < 0) continue;
-        shutdown(p->fd, SHUT_RDWR); // the library notices and closes
-        p->limit_ns = INT64_MAX;
-        h->cut++;
-    }
 }

@@ -51,15 +51,18 @@ struct gm__http {
     int max_per_address, connections;
     int64_t header_ns, idle_ns, total_ns, now_ns;
     gm__peer *first;
+    int away_fd;             // -1 before gm__http_start
     uint64_t refused;        // requests answered before they reached a handler
     uint64_t cut;            // connections ended for being slow
     bool stopping;           // every answer closes its connection
     void (*sent)(void *context, const gm__exchange *x); // an answer's last byte has left
+    void (*gone)(void *context, gm__exchange *x); // the client of an exchange that waits has gone: nobody reads its answer
 };
 
 gm_status gm__http_start(gm__http *h, int socket, int max_connections, gm_error *err); // takes over the socket
 void gm__http_stop(gm__http *h); // nothing may wait any more
 int gm__http_fd(const gm__http *h); // readable: call gm__http_run
+void gm__http_take_gone(gm__http *h); // call it when away_fd is readable
 // True: more is to be done for which no descriptor will become readable.
 bool gm__http_run(gm__http *h, int64_t now_ns);
 void gm__http_sweep(gm__http *h, int64_t now_ns); // ends connections that are too slow

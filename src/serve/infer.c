@@ -69,6 +69,7 @@ void gm__answer_infer(void *server, gm__exchange *x) {
         gm__http_error(x, MHD_HTTP_SERVICE_UNAVAILABLE, "no memory for the request");
         return;
     }
+    x->ticket = t;
     *t = (gm__ticket){.server = s, .exchange = x, .request = request, .images = request.images, .open = request.images};
     for (int i = 0; i < t->images; i++) t->query[i] = (gm__query){.ticket = t, .slot = -1, .subnet = -1};
     if (fill_slots(s, t, &err) != GM_OK) {
@@ -95,9 +96,23 @@ void gm__answer_infer(void *server, gm__exchange *x) {
     gm__histogram_add(&s->monitor.receive, (double)(now - x->arrived_ns) * 1e-9);
     // The last outcome frees t, which may happen inside the last call.
     for (int i = 0, n = t->images; i < n; i++) {
-        gm__router_arrive(s->router, now, (uint64_t)(uintptr_t)&t->query[i], deadline, request.min_accuracy);
+        t->query[i].place = gm__router_arrive(s->router, now, (gm__arrival){(uint64_t)(uintptr_t)&t->query[i], deadline,
+                                                                            request.min_accuracy, request.priority});
         gm__carry_out(s);
     }
+}
+
+// What runs already cannot be stopped: its answer is made, and the connection then found broken.
+void gm__withdraw(void *server, gm__exchange *x) {
+    gm_server *s = server;
+    gm__ticket *t = x->ticket;
+    t->open++; // the last outcome frees t
+    for (int i = 0; i < t->images; i++) {
+        if (!gm__router_cancel(s->router, gm__server_now(s), t->query[i].place)) continue;
+        s->withdrawn++;
+        gm__carry_out(s);
+    }
+    if (--t->open == 0) gm__ticket_done(t);
 }
 
 // ---------------------------------------------------------------------------------------------

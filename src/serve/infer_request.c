@@ -82,7 +82,7 @@ static gm_status request_parameter(parse *p, void *context, const char *key, gm_
         return gm__scan_whole(&p->scan, 0, GM__TIMEOUT_MAX_US, "the parameter 'timeout' (microseconds)", &r->timeout_us, err);
     if (strcmp(key, "priority") == 0) {
         int64_t v = 0;
-        gm_status status = gm__scan_whole(&p->scan, 0, 1000, "the parameter 'priority'", &v, err);
+        gm_status status = gm__scan_whole(&p->scan, 0, GM__PRIORITY_MAX, "the parameter 'priority'", &v, err);
         r->priority = (int)v;
         return status;
     }

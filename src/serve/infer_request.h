@@ -6,7 +6,7 @@
 
 #include <gamut/base.h>
 
-enum { GM__ID_BYTES = 128, GM__OUTPUTS = 3, GM__CHANNELS_MAX = 4 };
+enum { GM__ID_BYTES = 128, GM__OUTPUTS = 3, GM__CHANNELS_MAX = 4, GM__PRIORITY_MAX = 1000 };
 static const int64_t GM__TIMEOUT_MAX_US = 3600ll * 1000000; // an hour
 
 typedef enum gm__wire { // datatypes of the protocol that the one input may have
@@ -34,7 +34,7 @@ typedef struct gm__infer_request {
     bool has_id;
     char id[GM__ID_BYTES];
     int64_t timeout_us; // from arrival; 0: not given
-    int priority;       // 1 is the highest, 0 the default
+    int priority;       // 1 is the highest, GM__PRIORITY_MAX the lowest; 0: not given
     double min_accuracy; // percent; 0: not given
     gm__wire type;
     int images;

@@ -70,6 +70,7 @@ void gm__answer_metrics(void *server, gm__exchange *x) {
     counter(t, model, "connections_cut_total", "connections ended for being slow", s->http.cut);
     counter(t, model, "batches_total", "dispatches to workers", m->batches);
     counter(t, model, "worker_restarts_total", "workers that died or hung and were replaced", (uint64_t)restarts);
+    counter(t, model, "withdrawn_total", "images whose client went away while they waited; they are dropped, too", s->withdrawn);
     counter(t, model, "requeued_total", "images queued again after their worker died", state.requeued);
     describe(t, "accuracy_percent_sum", "counter", "profiled accuracy summed over the images that met their deadline");
     gm__text_print(t, "gamut_accuracy_percent_sum{model=\"%s\"} %.9g\n", model, m->accuracy);

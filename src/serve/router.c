@@ -6,7 +6,10 @@
 
 #include <string.h>
 
-enum { SLOT_BITS = 27 }; // of a ticket; the rest is the request's order, so that an old ticket finds nobody
+// A ticket: the slot in the queue, and as much of the arrival's number as fits, so that an old one finds nobody. An order:
+// the priority above the arrival's number.
+enum { SLOT_BITS = 27, PRIORITY_SHIFT = 54 };
+static uint64_t ticket_of(uint64_t order, int place) { return order << SLOT_BITS | (uint64_t)place; }
 
 typedef struct slot { // of a worker
     bool alive, busy;
@@ -32,7 +35,7 @@ struct gm__router {
     uint64_t *answer_tag;     // [actions_most]
     int actions, actions_most;
     int64_t policy_wake_ns;
-    uint64_t order;
+    uint64_t arrivals_seen;
     bool closed;
     gm__router_state state;
 };
@@ -223,16 +226,27 @@ static void proceed(gm__router *r, int64_t now_ns) {
     }
 }
 
-uint64_t gm__router_arrive(gm__router *r, int64_t now_ns, uint64_t tag, int64_t deadline_ns, double floor) {
-    gm_request q = {.tag = tag, .order = ++r->order, .arrival_ns = now_ns, .deadline_ns = deadline_ns};
+// A full queue has room for a more important request: the latest of the least important makes it.
+static bool make_room(gm__router *r, uint64_t order) {
+    if (gm_queue_length(r->queue) < r->settings.queue_limit) return true;
+    int last = gm_queue_last(r->queue);
+    if (gm_queue_request(r->queue, last)->order >> PRIORITY_SHIFT <= order >> PRIORITY_SHIFT) return false;
+    gm_request gone;
+    gm_queue_cancel(r->queue, last, &gone);
+    answer(r, &gone, GM_OUTCOME_REJECTED, -1);
+    return true;
+}
+
+uint64_t gm__router_arrive(gm__router *r, int64_t now_ns, gm__arrival a) {
+    gm_request q = {.tag = a.tag, .arrival_ns = now_ns, .deadline_ns = a.deadline_ns};
     if (q.deadline_ns > GM_NO_DEADLINE) q.deadline_ns = GM_NO_DEADLINE;
-    uint64_t ticket = 0;
+    q.order = (uint64_t)(a.priority > 0 ? a.priority : GM__PRIORITY_DEFAULT) << PRIORITY_SHIFT | ++r->arrivals_seen;
     r->actions = 0;
     r->state.arrived++;
     gm_arrivals_add(&r->arrivals, now_ns, q.deadline_ns);
-    q.least = floor > 0.0 ? gm_latency_least(r->latency, floor) : 0;
+    q.least = a.floor > 0.0 ? gm_latency_least(r->latency, a.floor) : 0;
     expire(r, now_ns); // makes room, too
-    if (r->closed || q.least >= r->latency->subnets || gm_queue_length(r->queue) >= r->settings.queue_limit) {
+    if (r->closed || q.least >= r->latency->subnets) {
         answer(r, &q, GM_OUTCOME_REJECTED, -1);
         return 0;
     }
@@ -241,7 +255,11 @@ uint64_t gm__router_arrive(gm__router *r, int64_t now_ns, uint64_t tag, int64_t 
         answer(r, &q, GM_OUTCOME_DROPPED, -1);
         return 0;
     }
-    ticket = q.order << SLOT_BITS | (uint64_t)gm_queue_push(r->queue, &q);
+    if (!make_room(r, q.order)) {
+        answer(r, &q, GM_OUTCOME_REJECTED, -1);
+        return 0;
+    }
+    uint64_t ticket = ticket_of(q.order, gm_queue_push(r->queue, &q));
     proceed(r, now_ns);
     return ticket;
 }
@@ -250,7 +268,7 @@ bool gm__router_cancel(gm__router *r, int64_t now_ns, uint64_t ticket) {
     int place = (int)(ticket & ((1u << SLOT_BITS) - 1));
     const gm_request *q = ticket != 0 ? gm_queue_request(r->queue, place) : NULL;
     r->actions = 0;
-    if (q == NULL || q->order != ticket >> SLOT_BITS) return false;
+    if (q == NULL || ticket_of(q->order, place) != ticket) return false;
     gm_request gone;
     gm_queue_cancel(r->queue, place, &gone);
     answer(r, &gone, GM_OUTCOME_DROPPED, -1);

@@ -49,11 +49,20 @@ typedef struct gm__action {
 } gm__action;
 const gm__action *gm__router_actions(const gm__router *r, int *count); // of the latest event
 
-// --- Requests. tag: the caller's, not looked at. deadline_ns: absolute; GM_NO_DEADLINE for none. floor: the least
-// accuracy in percent, 0 for any. Answered at once: rejected when the queue is full, the router is closed or no subnet
-// reaches the floor; dropped when the deadline cannot be met. Returns a ticket for gm__router_cancel, or 0.
-uint64_t gm__router_arrive(gm__router *r, int64_t now_ns, uint64_t tag, int64_t deadline_ns, double floor);
-// The client is gone. A request that still waits is answered as dropped; false when it does not wait any more.
+// --- Requests. Answered at once: rejected when the queue is full, the router is closed or no subnet reaches the floor;
+// dropped when the deadline cannot be met. Priority does not move anybody ahead of an earlier deadline: it says who is first
+// among equal deadlines (those without one are equal), and who leaves a full queue: the latest of the least important that
+// waits is rejected for a more important one. Returns a ticket for gm__router_cancel, or 0.
+enum { GM__PRIORITY_DEFAULT = 500 }; // the middle of 1 to 1000: there is room on both sides
+typedef struct gm__arrival {
+    uint64_t tag;        // the caller's, not looked at
+    int64_t deadline_ns; // absolute; GM_NO_DEADLINE for none
+    double floor;        // the least accuracy in percent, 0 for any
+    int priority;        // 1 is the most important, 1000 the least; 0 is GM__PRIORITY_DEFAULT
+} gm__arrival;
+uint64_t gm__router_arrive(gm__router *r, int64_t now_ns, gm__arrival a);
+// The client is gone. A request that still waits is answered as dropped; false when it does not wait any more, or waits
+// for the second time (its worker died).
 bool gm__router_cancel(gm__router *r, int64_t now_ns, uint64_t ticket);
 
 // --- Workers. All slots start dead.

@@ -16,7 +16,7 @@
 static const int64_t SECOND = 1000000000;
 enum { EVENTS = 64, SWEEP_MS = 200, SPARE_FILES = 64, WORKERS_MOST = 256, LEAST_MAX_SIDE = 64 };
 // What an event is of; workers from WORKER on, twice each: its report and its end.
-enum { EVENT_HTTP, EVENT_TIMER, EVENT_SIGNAL, EVENT_WORKER };
+enum { EVENT_HTTP, EVENT_AWAY, EVENT_TIMER, EVENT_SIGNAL, EVENT_WORKER };
 
 gm_server_settings gm_server_settings_default(void) {
     return (gm_server_settings){.bind = "127.0.0.1", .port = 8000, .workers = 1, .policy = "gamut", .overhead_ms = 0.5,
@@ -198,6 +198,8 @@ static void take_event(gm_server *s, uint32_t what) {
     uint64_t count;
     if (what == EVENT_SIGNAL) {
         take_signals(s);
+    } else if (what == EVENT_AWAY) {
+        gm__http_take_gone(&s->http);
     } else if (what == EVENT_TIMER) {
         if (read(s->timer_fd, &count, sizeof count) < 0) return; // ticks come in every round
     } else if (what >= EVENT_WORKER && (what - EVENT_WORKER) % 2 == 0) {
@@ -336,6 +338,7 @@ static gm_status open_http(gm_server *s, gm_error *err) {
     s->http.context = s;
     s->http.model = s->model.name;
     s->http.sent = answer_left;
+    s->http.gone = gm__withdraw;
     s->http.max_body = t->max_body;
     s->http.max_per_address = t->max_per_address;
     s->http.header_ns = (int64_t)(t->header_seconds * 1e9);
@@ -351,6 +354,7 @@ static gm_status open_http(gm_server *s, gm_error *err) {
     status = gm__listen(s->bind, t->port, &socket, &s->port, err);
     if (status == GM_OK) status = gm__http_start(&s->http, socket, t->max_connections, err);
     if (status != GM_OK && socket >= 0) close(socket);
+    if (status == GM_OK) status = watch(s, s->http.away_fd, EVENT_AWAY, err);
     return status == GM_OK ? watch(s, gm__http_fd(&s->http), EVENT_HTTP, err) : status;
 }
 
@@ -370,7 +374,8 @@ static gm_status open_workers(gm_server *s, gm_error *err) {
     int largest = m->profile->batch[m->profile->batches - 1], slots = 0;
     size_t side = (size_t)s->rules.max_side, pixels = side * side, floats = (size_t)m->side * (size_t)m->side * sizeof(float);
     if (floats > pixels) pixels = floats;
-    slots = s->settings.max_queue + largest * s->settings.workers;
+    // What waits and what runs, and a request for which a full queue may make room.
+    slots = s->settings.max_queue + largest * s->settings.workers + s->settings.max_images;
     gm_status status = gm__slab_init(&s->slab, slots, pixels * (size_t)m->channels, m->classes, err);
     if (status == GM_OK)
         status = gm__crew_init(&s->crew, s->settings.workers, largest, &m->backend, &s->slab, s->settings.pin,
@@ -403,7 +408,7 @@ gm_status gm_server_create(const gm_server_settings *settings, const gm_served_m
     if (s == NULL) return gm_fail(err, GM_ERR_MEMORY, "no memory for a server");
     s->settings = *settings;
     s->model = *model;
-    s->poll_fd = s->timer_fd = s->signal_fd = -1;
+    s->poll_fd = s->timer_fd = s->signal_fd = s->http.away_fd = -1;
     snprintf(s->bind, sizeof s->bind, "%s", settings->bind);
     snprintf(s->host, sizeof s->host, "%s", settings->host != NULL ? settings->host : "");
     s->rules = (gm__input_rules){model->channels, model->side, settings->max_side > 0 ? settings->max_side : gm_max(2 * model->side, LEAST_MAX_SIDE),

@@ -13,6 +13,7 @@ typedef struct gm__ticket gm__ticket;
 typedef struct gm__query { // one image of a request
     gm__ticket *ticket;
     int slot; // -1: none any more
+    uint64_t place; // in the router's queue: its ticket
     int subnet, batch; // -1, 0: not run
     gm_outcome outcome;
     int64_t queue_ns, run_ns, waited_ns; // in the queue; in the worker; arrival to answer
@@ -37,6 +38,7 @@ struct gm_server {
     char bind[256], host[256];
     int port, poll_fd, timer_fd, signal_fd;
     int in_flight; // requests
+    uint64_t withdrawn; // images
     bool draining, stopped;
     int64_t now_ns, drain_ns; // drain_ns: when a stop no longer waits
     double started_unix;
@@ -47,6 +49,7 @@ struct gm_server {
 extern const gm__route gm__routes[];
 void gm__answer_infer(void *server, gm__exchange *x); // infer.c
 void gm__ticket_done(gm__ticket *t);                  // every query has its outcome
+void gm__withdraw(void *server, gm__exchange *x);     // infer.c: the client has gone; what still waits leaves the queue
 void gm__carry_out(gm_server *s);                     // server.c: the router's actions
 bool gm__server_ready(const gm_server *s);
 void gm__answer_metrics(void *server, gm__exchange *x); // metrics.c

@@ -82,7 +82,8 @@ static void arrive(simulation *s, int i, int64_t now_ns) {
     const gm_simulation_settings *set = s->settings;
     int64_t slo = set->slo_each_ns != NULL ? set->slo_each_ns[i] : set->slo_ns;
     s->fate[i] = (gm_fate){.outcome = GM_OUTCOME_FAILED, .subnet = -1, .arrival_ns = now_ns, .deadline_ns = now_ns + slo};
-    gm__router_arrive(s->router, now_ns, (uint64_t)i, now_ns + slo, set->floor_each != NULL ? set->floor_each[i] : 0.0);
+    gm__router_arrive(s->router, now_ns, (gm__arrival){.tag = (uint64_t)i, .deadline_ns = now_ns + slo,
+                                                       .floor = set->floor_each != NULL ? set->floor_each[i] : 0.0});
 }
 
 static void kill_one(simulation *s, int number, int64_t now_ns) {

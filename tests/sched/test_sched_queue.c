@@ -56,10 +56,15 @@ static void check(const gm_queue *q, entry *list, int n) {
     }
     int64_t soonest = INT64_MAX;
     for (int i = 0; i < n; i++) soonest = list[i].r.expiry_ns < soonest ? list[i].r.expiry_ns : soonest;
-    if (n > 0)
+    uint64_t last = 0;
+    for (int i = 0; i < n; i++) last = list[i].r.order > last ? list[i].r.order : last;
+    if (n > 0) {
         assert_int_equal(gm_queue_request(q, gm_queue_expiry(q))->expiry_ns, soonest);
-    else
+        assert_int_equal(gm_queue_request(q, gm_queue_last(q))->order, last);
+    } else {
         assert_int_equal(gm_queue_expiry(q), -1);
+        assert_int_equal(gm_queue_last(q), -1);
+    }
 }
 
 static void agrees_with_a_sorted_list_under_random_use(void **state) {

@@ -146,4 +146,15 @@ __attribute__((unused)) static long told(test_server t, const char *key, int n) 
     return at != NULL ? strtol(at + strlen(wanted), NULL, 10) : -1;
 }
 
+// The counter or gauge of this name in /metrics, which has one sample of it.
+__attribute__((unused)) static long counted(test_server t, const char *name) {
+    static char body[1 << 20];
+    char wanted[96];
+    assert_int_equal(get(t, "/metrics", body, sizeof body), 200);
+    snprintf(wanted, sizeof wanted, "\ngamut_%s{model=\"m\"} ", name);
+    const char *at = strstr(body, wanted);
+    if (at == NULL) fail_msg("no metric '%s'", name);
+    return strtol(at + strlen(wanted), NULL, 10);
+}
+
 #endif

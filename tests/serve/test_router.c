@@ -29,6 +29,7 @@ typedef struct world {
     int running[WORKERS]; // queries, 0: idle
     bool alive[WORKERS];
     int dispatches, last_subnet, last_count;
+    uint64_t last_tag[16]; // of the last dispatch
 } world;
 
 static gm__router_settings settings_for(const char *policy, int workers) {
@@ -63,6 +64,7 @@ static void carry_out(world *w) {
             w->last_subnet = a->subnet;
             w->last_count = a->count;
             for (int q = 0; q < a->count; q++) {
+                w->last_tag[q] = a->tag[q];
                 assert_int_equal(w->answers[a->tag[q]], 0);
                 w->runs[a->tag[q]]++;
             }
@@ -119,7 +121,7 @@ static void random_event(world *w, gm_rng *rng, int *sent, uint64_t *ticket) {
     if (*sent == REQUESTS) return;
     int64_t deadline = gm_rng_below(rng, 50) == 0 ? GM_NO_DEADLINE : w->now + (int64_t)gm_rng_below(rng, 60000000);
     double floor = gm_rng_below(rng, 4) == 0 ? 70.0 + 11.0 * (double)gm_rng_uniform(rng) : 0.0;
-    ticket[*sent] = gm__router_arrive(w->r, w->now, (uint64_t)*sent, deadline, floor);
+    ticket[*sent] = gm__router_arrive(w->r, w->now, (gm__arrival){(uint64_t)*sent, deadline, floor, (int)gm_rng_below(rng, 4)});
     ++*sent;
     carry_out(w);
 }
@@ -177,9 +179,9 @@ static void what_cannot_be_met_is_answered_at_that_very_moment(void **state) {
     static world w;
     gm__router_settings s = settings_for("slackfit", 1);
     begin(&w, &s);
-    gm__router_arrive(w.r, 0, 0, 10000000, 0.0); // no worker is there
+    gm__router_arrive(w.r, 0, (gm__arrival){0, 10000000, 0.0, 0}); // no worker is there
     carry_out(&w);
-    gm__router_arrive(w.r, 0, 1, 10000000, 80.0); // needs the slowest subnet: 4.64 ms
+    gm__router_arrive(w.r, 0, (gm__arrival){1, 10000000, 80.0, 0}); // needs the slowest subnet: 4.64 ms
     carry_out(&w);
     assert_int_equal(gm__router_wake(w.r), 10000000 - 4640000 + 1);
     w.now = gm__router_wake(w.r);
@@ -204,7 +206,7 @@ static void a_dead_workers_batch_goes_to_another_when_slack_allows(void **state)
     gm__router_settings s = settings_for("maxacc", 2);
     begin(&w, &s);
     ready(&w, 1);
-    gm__router_arrive(w.r, 0, 0, 30000000, 0.0);
+    gm__router_arrive(w.r, 0, (gm__arrival){0, 30000000, 0.0, 0});
     carry_out(&w);
     assert_int_equal(w.running[1], 1);
     w.now = 5000000;
@@ -230,21 +232,60 @@ static void a_full_queue_and_an_impossible_floor_are_rejected(void **state) {
     s.queue_limit = 2;
     begin(&w, &s);
     for (uint64_t i = 0; i < 3; i++) {
-        gm__router_arrive(w.r, 0, i, 1000000000, 0.0);
+        gm__router_arrive(w.r, 0, (gm__arrival){i, 1000000000, 0.0, 0});
         carry_out(&w);
     }
     assert_int_equal(w.outcome[2], GM_OUTCOME_REJECTED);
     assert_int_equal(w.answers[2], 1);
-    gm__router_arrive(w.r, 0, 3, 1000000000, 99.0);
+    gm__router_arrive(w.r, 0, (gm__arrival){3, 1000000000, 99.0, 0});
     carry_out(&w);
     assert_int_equal(w.outcome[3], GM_OUTCOME_REJECTED);
     gm__router_close(w.r, 0, false); // those that wait are served
     carry_out(&w);
-    gm__router_arrive(w.r, 0, 4, 1000000000, 0.0);
+    gm__router_arrive(w.r, 0, (gm__arrival){4, 1000000000, 0.0, 0});
     carry_out(&w);
     assert_int_equal(w.outcome[4], GM_OUTCOME_REJECTED);
     ready(&w, 0);
     assert_int_equal(w.running[0], 2);
+    end(&w);
+}
+
+static void priority_decides_equal_deadlines_and_who_leaves_a_full_queue(void **state) {
+    (void)state;
+    static world w;
+    gm__router_settings s = settings_for("maxacc", 1);
+    s.queue_limit = 3;
+    begin(&w, &s);
+    static const gm__arrival arrival[] = {
+        {0, GM_NO_DEADLINE, 0.0, 0}, {1, 1000000000, 0.0, 900}, {2, GM_NO_DEADLINE, 0.0, 3}, // fill it
+        {3, GM_NO_DEADLINE, 0.0, 900}, // no more important than the least
+        {4, GM_NO_DEADLINE, 0.0, 2},   // instead of 1, the least important, whose deadline is nearer
+        {5, GM_NO_DEADLINE, 0.0, 0},   // the default of 0
+        {6, GM_NO_DEADLINE, 0.0, 500}, // the same, given
+        {7, 5000000000, 0.0, 499},     // instead of 0
+    };
+    for (int i = 0; i < 8; i++) {
+        gm__router_arrive(w.r, 0, arrival[i]);
+        carry_out(&w);
+    }
+    static const bool refused[] = {true, true, false, true, false, true, true, false};
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(w.answers[i], refused[i]);
+        if (refused[i]) assert_int_equal(w.outcome[i], GM_OUTCOME_REJECTED);
+    }
+    // The deadline first, whoever has one; then by priority, though 2 came before 4.
+    static const int order[] = {7, 4, 2};
+    gm__router_arrive(w.r, 0, (gm__arrival){8, 1000, 0.0, 1}); // hopeless: nobody has to leave for it
+    carry_out(&w);
+    assert_int_equal(w.outcome[8], GM_OUTCOME_DROPPED);
+    for (int i = 0; i < 3; i++) {
+        gm__router_arrive(w.r, 0, (gm__arrival){(uint64_t)(9 + i), GM_NO_DEADLINE, 0.0, 1000});
+        carry_out(&w);
+        assert_int_equal(w.outcome[9 + i], GM_OUTCOME_REJECTED);
+    }
+    ready(&w, 0);
+    assert_int_equal(w.last_count, 3);
+    for (int i = 0; i < 3; i++) assert_int_equal(w.last_tag[i], order[i]);
     end(&w);
 }
 
@@ -255,7 +296,7 @@ static void planned_times_follow_a_machine_that_became_slower(void **state) {
     begin(&w, &s);
     ready(&w, 0);
     for (uint64_t i = 0; i < 200; i++) {
-        gm__router_arrive(w.r, w.now, i, w.now + 1000000000, 0.0);
+        gm__router_arrive(w.r, w.now, (gm__arrival){i, w.now + 1000000000, 0.0, 0});
         carry_out(&w);
         w.now += 2820000; // twice the 1.41 ms of the profile
         w.running[0] = 0;
@@ -295,6 +336,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_met_is_answered_at_that_very_moment),
         cmocka_unit_test(a_dead_workers_batch_goes_to_another_when_slack_allows),
         cmocka_unit_test(a_full_queue_and_an_impossible_floor_are_rejected),
+        cmocka_unit_test(priority_decides_equal_deadlines_and_who_leaves_a_full_queue),
         cmocka_unit_test(planned_times_follow_a_machine_that_became_slower),
         cmocka_unit_test(survives_every_failed_allocation),
     };
