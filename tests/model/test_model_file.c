@@ -77,6 +77,34 @@ static void what_is_saved_loads_the_same(void **state) {
     gm_model_destroy(m);
 }
 
+// The usual value is not said, so files from before the key have it.
+static void another_norm_eps_is_said(void **state) {
+    (void)state;
+    static const struct {
+        const char *preset;
+        float asked, kept;
+        bool said;
+    } cases[] = {{"resnet-28", 0, 1e-5f, false}, {"resnet-28", 0.01f, 0.01f, true}, {"proxyless", 0, 1e-3f, true},
+                 {"proxyless", 1e-5f, 1e-5f, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        gm_model *m = NULL, *back = NULL;
+        gm_tensor_file *f = NULL;
+        gm_model_settings settings = {.width = 0.25, .classes = 2, .norm_eps = cases[i].asked};
+        assert_int_equal(gm_model_create(cases[i].preset, &settings, &m, NULL), GM_OK);
+        save(m, "eps");
+        assert_int_equal(gm_model_load(in_folder("eps"), &back, NULL), GM_OK);
+        assert_true(back->settings.norm_eps == cases[i].kept);
+        for (int k = 0; k < back->graph->nodes; k++)
+            assert_true(back->graph->node[k].eps == m->graph->node[k].eps &&
+                        (back->graph->node[k].eps == cases[i].kept || strcmp(back->graph->node[k].op->name, "norm") != 0));
+        assert_int_equal(gm_tensor_file_read(in_folder("eps"), &f, NULL), GM_OK);
+        assert_true((gm_tensor_meta(f, "norm_eps") != NULL) == cases[i].said);
+        gm_tensor_file_destroy(f);
+        gm_model_destroy(back);
+        gm_model_destroy(m);
+    }
+}
+
 static void saving_again_gives_the_same_bytes(void **state) {
     (void)state;
     gm_model *m = small(), *back = NULL;
@@ -367,6 +395,7 @@ static void failing_allocations_are_errors_and_leak_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_saved_loads_the_same),
+        cmocka_unit_test(another_norm_eps_is_said),
         cmocka_unit_test(saving_again_gives_the_same_bytes),
         cmocka_unit_test(tensors_are_in_the_order_of_other_programs),
         cmocka_unit_test(what_is_not_finite_is_not_written),
