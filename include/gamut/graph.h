@@ -91,6 +91,7 @@ typedef struct gm_builder {
     gm_error err;
     gm_gate gate;      // applied to nodes added from now on
     char prefix[64];   // prepended to node and parameter names, e.g. "blocks.3."
+    float norm_eps;    // of the batch norms added from now on; 0: 1e-5
 } gm_builder;
 GM_API gm_status gm_graph_create(const char *family, gm_graph **out, gm_error *err);
 GM_API void gm_graph_destroy(gm_graph *graph);

@@ -49,6 +49,10 @@ typedef struct gm_panels {
 GM_API size_t gm_panels_layout(gm_panels *p, gm_dtype type, int outputs, int inputs, int r, int s, int flat);
 // Index of element (output o, input i, tap t = y*s + x) in f32 panels.
 GM_API size_t gm_panels_index(const gm_panels *p, int o, int i, int tap);
+// Between f32 panels (p says their sizes, its data is ignored) and plain rows [outputs][inputs][taps]. Lanes without an output
+// are written zero.
+GM_API void gm_panels_from_rows(const gm_panels *p, const float *rows, float *panels);
+GM_API void gm_panels_to_rows(const gm_panels *p, const float *panels, float *rows);
 
 // Geometry of one convolution of the active subnet. A linear layer is r=s=1, h=w=ho=wo=1. GEMM is r=s=1 with
 // n*h*w rows. Windows of dense kernels and pools have at most GM_TAPS_MAX taps a side, of flat weights

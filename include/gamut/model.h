@@ -17,6 +17,7 @@ typedef struct gm_model_settings {
     int kernel_fixed;    // 0, or 3/5/7: no kernel knob (DepS trains with 7 only)
     float dropout;       // before the classifier; < 0: none; 0: the preset's
     bool zero_gamma;     // last norm of each residual block starts at 0
+    float norm_eps;      // what batch norms add to variances; default 1e-5, proxyless 1e-3, as published
 } gm_model_settings;
 GM_API gm_model_settings gm_model_settings_default(void);
 

@@ -66,12 +66,11 @@ GM_API gm_status gm_export_safetensors(const gm_subnet *s, const gm_export_setti
 
 // ---------------------------------------------------------------------------------------------
 // Import: the file's tensors are those of the supernet, or of one of its subnets (choice), under the names of the
-// published files in their elastic or plain spelling; all of them, and nothing else. Classes and input channels (unless
-// set) are the file's; learned kernel transforms are on where the file has them.
+// published files in their elastic or plain spelling; all of them, and nothing else. Classes, input channels
+// and, where it says it, the norms' eps (unless set) are the file's; learned kernel transforms are on where the file has them.
 typedef struct gm_import_settings {
     gm_model_settings model;
     const char *choice; // NULL: the whole supernet; else the only subnet that will give sense
-    double norm_eps;    // the file's norms add this to variances; 0: 1e-5. The statistics make up for the difference
 } gm_import_settings;
 GM_API gm_import_settings gm_import_settings_default(void);
 typedef struct gm_import_report {
@@ -88,9 +87,8 @@ GM_API gm_status gm_import(const char *path, const char *preset, const gm_import
 // weights are imported with these as settings.
 typedef struct gm_net_config {
     char preset[32];
-    gm_model_settings model; // one resolution, the width and classes
+    gm_model_settings model; // one resolution, the width, classes and the norms' eps
     char choice[1024];
-    double norm_eps;
 } gm_net_config;
 GM_API gm_status gm_net_config_read(const char *folder, gm_net_config *out, gm_error *err);
 

@@ -36,8 +36,7 @@ static gm_status from_folder(const char *folder, gm_net_config *config,
     if (status != GM_OK) return status;
     if (snprintf(weights, 4096, "%s/init", folder) >= 4096)
         return gm_fail(err, GM_ERR_ARGUMENT, "%s: too long", folder);
-    *settings = (gm_import_settings){
-        .model = config->model, .choice = config->choice, .norm_eps = config->norm_eps};
+    *settings = (gm_import_settings){.model = config->model, .choice = config->choice};
     *family = config->preset;
     return GM_OK;
 }
@@ -51,6 +50,7 @@ static int run(const gm__command *self, int argc, char **argv) {
     gm_import_report counted;
     gm_net_config config;
     gm_import_settings settings = gm_import_settings_default();
+    double eps = 0;
     const gm__option options[] = {
         {"family", "F",
          "what the file is: mbv3-w1.0, mbv3-w1.2, resnet50, proxyless, ... (`gamut space` lists "
@@ -66,8 +66,8 @@ static int run(const gm__command *self, int argc, char **argv) {
         {"kernel", "K", "3, 5 or 7: the one kernel size it was trained with (default: elastic)",
          GM__OPTION_INT, &settings.model.kernel_fixed, 3, 7},
         {"norm-eps", "E",
-         "what its norms add to variances (default 1e-5; published Proxyless: 1e-3)",
-         GM__OPTION_NUMBER, &settings.norm_eps, 1e-12, 1},
+         "what its norms add to variances (default: what the file says, else the family's)",
+         GM__OPTION_NUMBER, &eps, 1e-12, 1},
         {0},
     };
     int status = gm__args_parse(self, options, 1, 1, argc, argv, &args);
@@ -85,6 +85,7 @@ static int run(const gm__command *self, int argc, char **argv) {
         result = from_folder(file, &config, &settings, &family, weights, &err);
         file = weights;
     }
+    if (eps > 0) settings.model.norm_eps = (float)eps;
     if (result == GM_OK) result = gm_import(file, family, &settings, &m, &counted, &err);
     if (result == GM_OK) result = gm_model_save(m, out, &err);
     status = result == GM_OK ? report(&args, m, &counted, settings.choice, out, gm_now() - start)

@@ -64,6 +64,7 @@ static const gm__setting settings[] = {
           "before the classifier; 0: the preset's, negative: none"),
     BOOL("model", "zero_gamma", model.zero_gamma,
          "the last norm of each residual block starts at 0"),
+    FLOAT("model", "norm_eps", model.norm_eps, 0, 1, "what batch norms add to variances; 0: the preset's"),
     TEXT("", "data", data, 1, NULL, "data set by name (`gamut data` lists them), or folder:PATH"),
     TEXT("", "data_dir", data_dir, 0, NULL,
          "folder that holds the data set; empty: search the usual places"),

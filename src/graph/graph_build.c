@@ -154,7 +154,7 @@ int gm_add_norm(gm_builder *b, const char *name, int x, int residual, gm_act act
     gm_node *n = add(b, &gm__op_norm, name, 1, x, residual, -1);
     if (!n) return -1;
     n->act = act;
-    n->eps = 1e-5f;
+    n->eps = b->norm_eps > 0 ? b->norm_eps : 1e-5f;
     vector_param(b, n, 0, ".weight", 0, zero_gamma ? GM_INIT_ZERO : GM_INIT_ONE);
     vector_param(b, n, 1, ".bias", 0, GM_INIT_ZERO);
     return number(b, n);

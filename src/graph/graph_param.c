@@ -16,50 +16,50 @@ static gm_panels panels_of(const gm_param *p) {
     return panels;
 }
 
-// panels: as panels_of, looked at for GM_LAYOUT_PANELS only
-static size_t place(const gm_param *p, const gm_panels *panels, size_t element) {
-    if (p->layout == GM_LAYOUT_PLAIN) return element;
-    size_t taps = (size_t)(p->dims[2] * p->dims[3]), row = element / taps;
-    int tap = (int)(element % taps), i = (int)(row % (size_t)p->dims[1]), o = (int)(row / (size_t)p->dims[1]);
-    if (p->layout == GM_LAYOUT_TAPS) return (size_t)tap * (size_t)gm_round_up(p->dims[0], 16) + (size_t)o;
-    return gm_panels_index(panels, o, i, tap);
-}
-
 size_t gm_param_index(const gm_param *p, size_t e) {
+    if (p->layout == GM_LAYOUT_PLAIN) return e;
+    size_t taps = (size_t)(p->dims[2] * p->dims[3]), row = e / taps;
+    int tap = (int)(e % taps), i = (int)(row % (size_t)p->dims[1]), o = (int)(row / (size_t)p->dims[1]);
+    if (p->layout == GM_LAYOUT_TAPS) return (size_t)tap * (size_t)gm_round_up(p->dims[0], 16) + (size_t)o;
     gm_panels panels = panels_of(p);
-    return place(p, &panels, e);
+    return gm_panels_index(&panels, o, i, tap);
 }
 
-// Panels without a division an element: training states pass here while training waits.
-static void export_panels(const gm_param *p, const float *stored, float *rows) {
-    gm_panels panels = panels_of(p);
-    int taps = p->dims[2] * p->dims[3];
-    for (int o = 0; o < p->dims[0]; o++)
-        for (int i = 0; i < p->dims[1]; i++)
-            for (int t = 0; t < taps; t++) *rows++ = stored[gm_panels_index(&panels, o, i, t)];
+// Depthwise weights, 16 channels at a time: what they have in the rows fits the first-level cache.
+static void export_taps(const gm_param *p, const float *stored, float *rows) {
+    int taps = p->dims[2] * p->dims[3], ld = gm_round_up(p->dims[0], 16);
+    for (int from = 0; from < p->dims[0]; from += 16)
+        for (int t = 0; t < taps; t++)
+            for (int o = from; o < gm_min(from + 16, p->dims[0]); o++)
+                rows[(size_t)o * (size_t)taps + (size_t)t] = stored[(size_t)t * (size_t)ld + (size_t)o];
 }
 
-static void import_panels(const gm_param *p, const float *rows, float *stored) {
-    gm_panels panels = panels_of(p);
-    int taps = p->dims[2] * p->dims[3];
-    for (int o = 0; o < p->dims[0]; o++)
-        for (int i = 0; i < p->dims[1]; i++)
-            for (int t = 0; t < taps; t++) stored[gm_panels_index(&panels, o, i, t)] = *rows++;
+static void import_taps(const gm_param *p, const float *rows, float *stored) {
+    int taps = p->dims[2] * p->dims[3], ld = gm_round_up(p->dims[0], 16);
+    for (int from = 0; from < p->dims[0]; from += 16)
+        for (int t = 0; t < taps; t++)
+            for (int o = from; o < from + 16; o++)
+                stored[(size_t)t * (size_t)ld + (size_t)o] = o < p->dims[0] ? rows[(size_t)o * (size_t)taps + (size_t)t] : 0;
 }
 
 void gm_param_export(const gm_param *p, const float *stored, float *rows) {
     if (p->layout == GM_LAYOUT_PANELS) {
-        export_panels(p, stored, rows);
-        return;
+        gm_panels panels = panels_of(p);
+        gm_panels_to_rows(&panels, stored, rows);
+    } else if (p->layout == GM_LAYOUT_TAPS) {
+        export_taps(p, stored, rows);
+    } else {
+        memcpy(rows, stored, p->count * sizeof *rows);
     }
-    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) rows[e] = stored[place(p, NULL, e)];
 }
 
 void gm_param_import(const gm_param *p, const float *rows, float *stored) {
-    memset(stored, 0, p->count * sizeof *stored);
     if (p->layout == GM_LAYOUT_PANELS) {
-        import_panels(p, rows, stored);
-        return;
+        gm_panels panels = panels_of(p);
+        gm_panels_from_rows(&panels, rows, stored);
+    } else if (p->layout == GM_LAYOUT_TAPS) {
+        import_taps(p, rows, stored);
+    } else {
+        memcpy(stored, rows, p->count * sizeof *stored);
     }
-    for (size_t e = 0, n = gm_param_elements(p); e < n; e++) stored[place(p, NULL, e)] = rows[e];
 }

@@ -86,19 +86,20 @@ void gm__pack_ref(const gm_panels *master, gm_panels *dst, int p0, int p1) {
 
 typedef float four __attribute__((vector_size(16), aligned(4)));
 
-// 16 x 16, in blocks of 4 x 4
-static void transpose(const float *from, float *to) {
-    for (int i = 0; i < GM__PANEL; i += 4)
-        for (int j = 0; j < GM__PANEL; j += 4) {
-            const four *p = (const four *)(const void *)(from + i * GM__PANEL + j);
-            four *q = (four *)(void *)(to + j * GM__PANEL + i);
-            const four a = p[0], b = p[4], c = p[8], d = p[12];
+// 16 x 16, in blocks of 4 x 4; ld: elements from row to row
+static void transpose(const float *from, size_t ld_from, float *to, size_t ld_to) {
+    for (size_t i = 0; i < GM__PANEL; i += 4)
+        for (size_t j = 0; j < GM__PANEL; j += 4) {
+            const float *p = from + i * ld_from + j;
+            float *q = to + j * ld_to + i;
+            const four a = *(const four *)(const void *)p, b = *(const four *)(const void *)(p + ld_from);
+            const four c = *(const four *)(const void *)(p + 2 * ld_from), d = *(const four *)(const void *)(p + 3 * ld_from);
             const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
             const four ef = __builtin_shufflevector(a, b, 2, 6, 3, 7), gh = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-            q[0] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-            q[4] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-            q[8] = __builtin_shufflevector(ef, gh, 0, 1, 4, 5);
-            q[12] = __builtin_shufflevector(ef, gh, 2, 3, 6, 7);
+            *(four *)(void *)q = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+            *(four *)(void *)(q + ld_to) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+            *(four *)(void *)(q + 2 * ld_to) = __builtin_shufflevector(ef, gh, 0, 1, 4, 5);
+            *(four *)(void *)(q + 3 * ld_to) = __builtin_shufflevector(ef, gh, 2, 3, 6, 7);
         }
 }
 
@@ -114,7 +115,7 @@ void gm__pack_t_ref(const gm_panels *master, gm_panels *dst, int p0, int p1) {
                 if (o < master->outputs) {
                     memcpy(block, (const float *)master->data + gm_panels_index(master, o, p * GM__PANEL, t),
                            (size_t)(lanes * GM__PANEL) * sizeof *block);
-                    transpose(block, rows);
+                    transpose(block, GM__PANEL, rows, GM__PANEL);
                 }
                 if (dst->type == GM_F32)
                     pack_tap(GM_F32, rows, gm_min(GM__PANEL, master->outputs - o), dst->data,
@@ -126,4 +127,66 @@ void gm__pack_t_ref(const gm_panels *master, gm_panels *dst, int p0, int p1) {
             }
         }
     }
+}
+
+// Between plain rows and panels, 16 x 16 at a time: outputs of one panel by elements (inputs, each with its taps) of a row. An
+// element alone would touch a cache line for every 4 bytes on one of the two sides.
+typedef struct block {
+    int lanes, elements;      // 16, less at the edges
+    size_t row, length;       // where it starts in the rows, and the elements of a row
+    size_t line[GM__PANEL];   // where each element's 16 lanes are in the panels
+} block;
+
+static block block_at(const gm_panels *p, int output, size_t first) {
+    const size_t taps = (size_t)(p->r * p->s), length = (size_t)p->inputs * taps, left = length - first;
+    block b = {.lanes = gm_min(GM__PANEL, p->outputs - output), .elements = left < GM__PANEL ? (int)left : GM__PANEL,
+               .row = (size_t)output * length + first, .length = length};
+    size_t tap = first % taps, input = first / taps;
+    for (int e = 0; e < b.elements; e++) {
+        b.line[e] = gm_panels_index(p, output, (int)input, (int)tap);
+        if (++tap == taps) tap = 0, input++;
+    }
+    return b;
+}
+
+static void block_from_rows(const block *b, const float *rows, float *panels) {
+    float lines[GM__PANEL][GM__PANEL] = {{0}};
+    const float *from = rows + b->row;
+    if (b->lanes == GM__PANEL && b->elements == GM__PANEL) {
+        transpose(from, b->length, lines[0], GM__PANEL);
+    } else {
+        for (int lane = 0; lane < b->lanes; lane++)
+            for (int e = 0; e < b->elements; e++) lines[e][lane] = from[(size_t)lane * b->length + (size_t)e];
+    }
+    for (int e = 0; e < b->elements; e++) memcpy(panels + b->line[e], lines[e], sizeof lines[e]);
+}
+
+static void block_to_rows(const block *b, const float *panels, float *rows) {
+    float lines[GM__PANEL][GM__PANEL];
+    float *to = rows + b->row;
+    for (int e = 0; e < b->elements; e++) memcpy(lines[e], panels + b->line[e], sizeof lines[e]);
+    if (b->lanes == GM__PANEL && b->elements == GM__PANEL) {
+        transpose(lines[0], GM__PANEL, to, b->length);
+    } else {
+        for (int lane = 0; lane < b->lanes; lane++)
+            for (int e = 0; e < b->elements; e++) to[(size_t)lane * b->length + (size_t)e] = lines[e][lane];
+    }
+}
+
+void gm_panels_from_rows(const gm_panels *p, const float *rows, float *panels) {
+    const size_t length = (size_t)p->inputs * (size_t)(p->r * p->s);
+    for (int o = 0; o < p->outputs; o += GM__PANEL)
+        for (size_t e = 0; e < length; e += GM__PANEL) {
+            const block b = block_at(p, o, e);
+            block_from_rows(&b, rows, panels);
+        }
+}
+
+void gm_panels_to_rows(const gm_panels *p, const float *panels, float *rows) {
+    const size_t length = (size_t)p->inputs * (size_t)(p->r * p->s);
+    for (int o = 0; o < p->outputs; o += GM__PANEL)
+        for (size_t e = 0; e < length; e += GM__PANEL) {
+            const block b = block_at(p, o, e);
+            block_to_rows(&b, panels, rows);
+        }
 }

@@ -13,6 +13,7 @@ typedef struct gm__preset {
     const void *shape; // the family's own table
     gm_model_settings defaults;
 } gm__preset;
+#define GM__NORM_EPS 1e-5f // where neither the preset, nor the settings, nor a model file say another
 const gm__preset *gm__preset_find(const char *name, gm_error *err);
 // The preset's defaults where settings has zeros, and range checks.
 gm_status gm__settings_complete(const gm__preset *preset, const gm_model_settings *settings, gm_model_settings *out,

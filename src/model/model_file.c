@@ -83,6 +83,8 @@ static gm_status put_metadata(gm_tensor_writer *w, const gm_model *m, gm_error *
     if (!status) status = gm_tensor_writer_meta(w, "preset", m->preset, err);
     for (int i = 0; i < SETTINGS && !status; i++)
         status = put_number(w, settings_rows[i].key, setting_get(&m->settings, &settings_rows[i]), err);
+    // files from before this key have the usual value, so only another one is said
+    if (!status && m->settings.norm_eps != GM__NORM_EPS) status = put_number(w, "norm_eps", (double)m->settings.norm_eps, err);
     for (int c = 0; c < m->graph->input_channels && !status; c++) {
         char key[24];
         snprintf(key, sizeof key, "input_mean.%d", c);
@@ -186,6 +188,9 @@ static gm_status get_identity(gm__reading *r, const char **preset, gm_model_sett
         status = get_number(r, row->key, row->kind == FLAG ? 0 : -1e6, row->kind == FLAG ? 1 : 1e6, whole, &v);
         if (!status) setting_put(s, row, v);
     }
+    double eps = (double)GM__NORM_EPS;
+    if (!status && gm_tensor_meta(r->file, "norm_eps")) status = get_number(r, "norm_eps", 1e-12, 1, false, &eps);
+    s->norm_eps = (float)eps;
     return status;
 }
 

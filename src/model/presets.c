@@ -27,7 +27,7 @@
     X("resnet-32", "small residual net for 32x32 colour images, 10 classes (CIFAR-10)",            \
       gm__emit_resnet_small, &gm__resnet_32, TINY(10, 3, 32), .width = 1.0, .dropout = -1.0f)      \
     X("proxyless", "Once-for-all Proxyless, width 1.3, 224x224", gm__emit_proxyless, NULL,         \
-      IMAGENET, .width = 1.3, .dropout = -1.0f)
+      IMAGENET, .width = 1.3, .dropout = -1.0f, .norm_eps = 1e-3f)
 
 static const gm__preset presets[] = {
 #define PRESET_ROW(name_, text_, emit_, shape_, ...)                                               \
@@ -66,6 +66,7 @@ gm_status gm__settings_complete(const gm__preset *preset, const gm_model_setting
     if (s.resolution == 0) s.resolution = d->resolution;
     if (s.width == 0) s.width = d->width;
     if (s.dropout == 0) s.dropout = d->dropout;
+    if (s.norm_eps == 0) s.norm_eps = d->norm_eps > 0 ? d->norm_eps : GM__NORM_EPS;
     s.single_resolution |= d->single_resolution;
     if (s.classes < 2 || s.classes > 65536)
         return gm_fail(err, GM_ERR_RANGE, "%s: %d classes, allowed are 2 to 65536", preset->name, s.classes);
@@ -82,6 +83,9 @@ gm_status gm__settings_complete(const gm__preset *preset, const gm_model_setting
     if (s.kernel_fixed != 0 && s.kernel_fixed != 3 && s.kernel_fixed != 5 && s.kernel_fixed != 7)
         return gm_fail(err, GM_ERR_RANGE, "%s: fixed kernel %d, allowed are 3, 5, 7 (0: elastic)", preset->name,
                        s.kernel_fixed);
+    if (!(s.norm_eps >= 1e-12f && s.norm_eps <= 1))
+        return gm_fail(err, GM_ERR_RANGE, "%s: norms that add %g to variances, allowed are 1e-12 to 1", preset->name,
+                       (double)s.norm_eps);
     *out = s;
     return GM_OK;
 }
@@ -95,7 +99,7 @@ gm_status gm_model_graph(const char *preset, const gm_model_settings *settings, 
     gm_graph *g = NULL;
     status = gm_graph_create(p->name, &g, err);
     if (status) return status;
-    gm_builder b = {.graph = g, .gate = {.knob = -1}};
+    gm_builder b = {.graph = g, .gate = {.knob = -1}, .norm_eps = s.norm_eps};
     p->emit(&b, p->shape, &s);
     status = gm_graph_finish(&b, err);
     if (status) gm_graph_destroy(g);

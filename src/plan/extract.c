@@ -25,7 +25,10 @@ static int add(extraction *x, int i) {
                                           GM_INIT_ZERO);
     if (is(n, "linear")) return gm_add_linear(b, n->name, in[0], gm_size_const(b, r->out.c), n->param[1] >= 0);
     if (is(n, "depthwise")) return gm_add_depthwise(b, n->name, in[0], gm_size_const(b, r->kernel), n->stride, false);
-    if (is(n, "norm")) return gm_add_norm(b, n->name, in[0], in[1], n->act, false);
+    if (is(n, "norm")) {
+        b->norm_eps = n->eps;
+        return gm_add_norm(b, n->name, in[0], in[1], n->act, false);
+    }
     if (is(n, "act")) return gm_add_act(b, in[0], n->act);
     if (is(n, "squeeze_excite")) return gm_add_squeeze_excite(b, n->name, in[0], gm_size_const(b, r->hidden));
     if (is(n, "max_pool")) return gm_add_max_pool(b, in[0], n->taps, n->stride, n->pad);

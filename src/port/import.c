@@ -97,7 +97,23 @@ static named *find(const source *s, const char *name) {
 
 // ---------------------------------------------------------------------------------------------
 // What the file says about the model
+
+// What the norms of an exported file add to variances; 0: not said.
+static float said_eps(const source *s) {
+    const char *text = s->safe ? gm_tensor_meta(s->safe, "net.config") : NULL;
+    json_t *net = text ? json_loads(text, 0, NULL) : NULL, *node;
+    size_t i;
+    float eps = 0;
+    json_array_foreach(json_object_get(net, "nodes"), i, node) {
+        const char *op = json_string_value(json_object_get(node, "op"));
+        if (op && strcmp(op, "norm") == 0) eps = (float)json_number_value(json_object_get(node, "eps"));
+    }
+    json_decref(net);
+    return eps > 0 && eps <= 1 ? eps : 0;
+}
+
 static void learn_settings(const source *s, const char *preset, gm_model_settings *settings) {
+    if (settings->norm_eps == 0) settings->norm_eps = said_eps(s);
     for (int i = 0; i < s->tensors; i++) settings->transform |= ends_with(s->tensor[i].name, "_matrix");
     // The classes are the rows of the last node's weight, the channels of the images the inputs of the first one's.
     gm_graph *g = NULL;
@@ -240,8 +256,7 @@ static gm_status take_params(const source *s, gm_model *m, const gm_subnet *list
 }
 
 // Running averages of a supernet's file are those of its largest subnet, if of any.
-static gm_status take_statistics(const source *s, gm_model *m, const gm_subnet *list, double eps,
-                                 gm_import_report *report) {
+static gm_status take_statistics(const source *s, gm_model *m, const gm_subnet *list, gm_import_report *report) {
     const gm_graph *g = m->graph;
     gm_norm_entry *entry = NULL;
     bool all = g->norms > 0;
@@ -256,9 +271,6 @@ static gm_status take_statistics(const source *s, gm_model *m, const gm_subnet *
         const bool variance = t->slot == GM_SUBNET_VAR;
         float *to = (variance ? entry->var : entry->mean) + m->norm_offset[t->node];
         status = get_floats(s, find(s, t->name)->tensor, variance, to);
-        // 1/sqrt(variance + eps) is what counts
-        const float more = variance && eps > 0 ? (float)(eps - (double)g->node[t->node].eps) : 0;
-        for (size_t c = 0; c < t->count; c++) to[c] = variance ? fmaxf(to[c] + more, 0) : to[c];
         report->tensors++;
     }
     return status;
@@ -327,7 +339,7 @@ gm_status gm_import(const char *path, const char *preset, const gm_import_settin
         set_inputs(&s, m);
         status = take_params(&s, m, list, &counted);
     }
-    if (!status) status = take_statistics(&s, m, list, complete.norm_eps, &counted);
+    if (!status) status = take_statistics(&s, m, list, &counted);
     gm_subnet_destroy(list);
     gm_graph_destroy(shape.graph);
     gm_free(s.tensor);

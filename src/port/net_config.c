@@ -137,8 +137,8 @@ gm_status gm_net_config_read(const char *folder, gm_net_config *out, gm_error *e
     out->model.classes = whole(json_object_get(net, "classifier"), "out_features", 2, 65536);
     out->model.resolution = whole(run, "image_size", 32, 1024);
     out->model.single_resolution = true;
-    out->norm_eps = json_number_value(json_object_get(json_object_get(net, "bn"), "eps"));
-    if (out->model.classes < 0 || out->model.resolution < 0 || !(out->norm_eps >= 0) || out->norm_eps > 1) {
+    out->model.norm_eps = (float)json_number_value(json_object_get(json_object_get(net, "bn"), "eps"));
+    if (out->model.classes < 0 || out->model.resolution < 0 || !(out->model.norm_eps >= 0) || out->model.norm_eps > 1) {
         status = gm_fail(err, GM_ERR_FORMAT, "%s: no usable classes, norm eps (net.config) or image size (run.config)",
                          folder);
         goto done;

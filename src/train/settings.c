@@ -124,6 +124,9 @@ gm_status gm__settings_text(const gm_train_settings *s, gm_dtype type, char *tex
         (double)s->phase_lr[0], (double)s->phase_lr[1], (double)s->phase_lr[2], (double)s->phase_lr[3],
         (double)s->phase_lr[4], (double)s->phase_lr[5], (double)s->clip, (double)s->spike, (double)s->ema, s->max_macs,
         gm_dtype_name(type), (unsigned long long)s->seed, s->init);
+    // said only when set, so that states from before this setting fit
+    if (n >= 0 && (size_t)n < size && s->model.norm_eps > 0)
+        n += snprintf(text + n, size - (size_t)n, "norm_eps=%.9g\n", (double)s->model.norm_eps);
     if (n < 0 || (size_t)n >= size)
         return gm_fail(err, GM_ERR_RANGE, "the settings are too long to be saved: shorten the data set's path");
     return GM_OK;

@@ -196,6 +196,7 @@ static void a_bad_setting_names_the_allowed_range(void **state) {
         {{.resolution = 7}, "8 to 4096"},    {{.resolution = 5000}, "8 to 4096"}, {{.width = 100}, "0.05 to 8"},
         {{.width = NAN}, "0.05 to 8"},       {{.width = -1}, "0.05 to 8"},        {{.kernel_fixed = 4}, "3, 5, 7"},
         {{.dropout = 1.5f}, "0 to 0.95"},    {{.dropout = NAN}, "0 to 0.95"},
+        {{.norm_eps = 2}, "1e-12 to 1"},     {{.norm_eps = -1}, "1e-12 to 1"},    {{.norm_eps = NAN}, "1e-12 to 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         gm_graph *g = NULL;

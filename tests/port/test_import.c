@@ -215,25 +215,58 @@ static void one_subnet_comes_back(void **state) {
     }
 }
 
-// The statistics of a file whose norms have another eps give the same normalisation.
-static void another_eps_is_made_up_for(void **state) {
+static void expect_eps(const gm_model *m, float eps) {
+    assert_true(m->settings.norm_eps == eps);
+    for (int i = 0; i < m->graph->nodes; i++)
+        assert_true(strcmp(m->graph->node[i].op->name, "norm") != 0 || m->graph->node[i].eps == eps);
+}
+
+// What norms add to variances is the family's, unless the settings say another; the statistics are the file's.
+static void the_eps_is_that_of_the_family_or_of_the_settings(void **state) {
     (void)state;
     gm_error err = {0};
-    gm_model *m = NULL, *in = NULL;
+    gm_model *m = NULL;
     gm_walker *w = NULL;
     assert_int_equal(random_model("proxyless", &cases[2].settings, 3, 2, &m, &w, &err), GM_OK);
+    expect_eps(m, 1e-3f);
     gm_choice max = gm_choice_max(&m->graph->space);
     assert_int_equal(random_statistics(m, w, &max, 4, &err), GM_OK);
     checkpoint c = checkpoint_of(m, gm_model_norms(m, &max), false);
     bytes b = torch_zip(c.t, c.count, false);
     assert_int_equal(gm_file_write(path, b.data, b.used, NULL), GM_OK);
     free(b.data);
-    gm_import_settings settings = {.model = cases[2].settings, .norm_eps = 1e-3};
-    if (gm_import(path, "proxyless", &settings, &in, NULL, &err)) fail_msg("%s", err.text);
-    const gm_norm_entry *mine = gm_model_norms(m, &max), *its = gm_model_norms(in, &max);
-    for (int k = 0; k < 8; k++) assert_float_equal((double)mine->var[k] + 1e-3, (double)its->var[k] + 1e-5, 1e-6);
-    gm_model_destroy(in);
+    for (int i = 0; i < 2; i++) {
+        gm_model *in = NULL;
+        gm_import_settings settings = {.model = cases[2].settings};
+        if (i == 1) settings.model.norm_eps = 0.25f;
+        if (gm_import(path, "proxyless", &settings, &in, NULL, &err)) fail_msg("%s", err.text);
+        expect_eps(in, i == 1 ? 0.25f : 1e-3f);
+        assert_memory_equal(gm_model_norms(in, &max)->var, gm_model_norms(m, &max)->var, m->graph->norm_floats * sizeof(float));
+        gm_model_destroy(in);
+    }
     checkpoint_free(&c);
+    gm_walker_destroy(w);
+    gm_model_destroy(m);
+}
+
+// The largest subnet, exported and read again: the file says what its norms add.
+static void an_exported_file_says_its_eps(void **state) {
+    (void)state;
+    gm_error err = {0};
+    gm_model *m = NULL, *in = NULL;
+    gm_walker *w = NULL;
+    gm_subnet *s = NULL;
+    gm_model_settings settings = {.width = 0.25, .resolution = 12, .norm_eps = 0.125f};
+    assert_int_equal(random_model("resnet-28", &settings, 3, 2, &m, &w, &err), GM_OK);
+    gm_choice max = gm_choice_max(&m->graph->space);
+    assert_int_equal(random_statistics(m, w, &max, 4, &err), GM_OK);
+    const gm_export_settings defaults = gm_export_settings_default();
+    if (gm_subnet_create(m, &max, &s, &err) || gm_export_safetensors(s, &defaults, path, &err)) fail_msg("%s", err.text);
+    gm_import_settings again = {.model = {.width = 0.25, .resolution = 12}};
+    if (gm_import(path, "resnet-28", &again, &in, NULL, &err)) fail_msg("%s", err.text);
+    expect_eps(in, 0.125f);
+    gm_model_destroy(in);
+    gm_subnet_destroy(s);
     gm_walker_destroy(w);
     gm_model_destroy(m);
 }
@@ -336,7 +369,8 @@ int main(void) {
         cmocka_unit_test(published_layouts_give_the_same_logits),
         cmocka_unit_test(plain_names_fit_an_elastic_network),
         cmocka_unit_test(one_subnet_comes_back),
-        cmocka_unit_test(another_eps_is_made_up_for),
+        cmocka_unit_test(the_eps_is_that_of_the_family_or_of_the_settings),
+        cmocka_unit_test(an_exported_file_says_its_eps),
         cmocka_unit_test(safetensors_are_read_too),
         cmocka_unit_test(what_does_not_fit_is_named),
         cmocka_unit_test(every_failed_allocation_is_an_error),

@@ -81,7 +81,7 @@ static void published_subnets_have_their_cost(void **state) {
         snprintf(folder, sizeof folder, "%s/%s", root, published[i].name);
         count(folder, &config, &cost);
         assert_int_equal(config.model.resolution, published[i].resolution);
-        assert_float_equal(config.norm_eps, 1e-5, 1e-9);
+        assert_true(config.model.norm_eps == 1e-5f);
         if (!(labs((long)((double)cost.macs / 1e5 + 0.5) - (long)(published[i].macs * 10 + 0.5)) == 0) ||
             !(labs((long)((double)cost.params / 1e4 + 0.5) - (long)(published[i].params * 100 + 0.5)) == 0))
             fail_msg("%s: %.1f M, %.2f M", published[i].name, (double)cost.macs / 1e6, (double)cost.params / 1e6);
@@ -93,7 +93,7 @@ static void published_subnets_have_their_cost(void **state) {
         snprintf(folder, sizeof folder, "%s/%s", root, list[i]->d_name);
         if (list[i]->d_name[0] != '.') {
             count(folder, &config, &cost);
-            proxyless += strcmp(config.preset, "proxyless") == 0 && config.norm_eps == 1e-3;
+            proxyless += strcmp(config.preset, "proxyless") == 0 && config.model.norm_eps == 1e-3f;
         }
         free(list[i]);
     }
