@@ -194,7 +194,7 @@ def main():
             for encoding in ("json", "binary"):
                 row = replay(a, rate, encoding, False)
                 best[f"gamut {encoding}"] = row
-                say(server="gamut", encoding=encoding, policy=a.policy, offered=rate, **row)
+                say(**dict(row, server="gamut", encoding=encoding, offered=rate))
         finally:
             server.stop()
     header = safetensors_header(a.model)
@@ -209,7 +209,7 @@ def main():
                     row = replay(a, rate, "json", True)
                 finally:
                     server.stop()
-            say(server=peer, subnet=subnet, offered=rate, **row)
+            say(**dict(row, server=peer, subnet=subnet, offered=rate))
             if peer not in best or row["met"] > best[peer]["met"]:
                 best[peer] = row
     peers = [row["met"] / a.duration for name, row in best.items() if not name.startswith("gamut")]

@@ -93,8 +93,9 @@ GM_API gm_status gm_simulate(const gm_profile *p, const gm_trace *t, const gm_si
                              gm_load_summary *out, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
-// What a server serves. A backend runs batches inside a worker process: `open` there, after the fork, so what it only reads
-// (packed weights) is shared among all workers.
+// What a server serves. A backend runs batches inside worker processes. `open` is called once, in the server: workers are
+// forked from it, each runs on its own copy of what `open` made, and what nobody writes to is shared among them. So `open` starts
+// no threads, and does what takes long the first time.
 typedef struct gm_serve_image { // rows of interleaved channels, [height][width][channels]
     int height, width, channels;
     bool pixels;      // uint8_t 0..255, to be normalised; else float, normalised already

@@ -39,30 +39,20 @@ static void report(void) {
     while (write(DONE_FD, &one, sizeof one) < 0 && errno == EINTR) {}
 }
 
-static void run_batch(const gm__crew *c, gm__mailbox *box, void *executor, gm_serve_image *image, float **logits) {
+static void run_batch(const gm__crew *c, gm__mailbox *box) {
     for (int k = 0; k < box->images; k++) {
         const gm__image *m = gm__slab_image(c->slab, box->slot[k]);
-        image[k] = (gm_serve_image){m->height, m->width, m->channels, m->pixels, gm__slab_values(c->slab, box->slot[k])};
-        logits[k] = gm__slab_logits(c->slab, box->slot[k]);
+        c->image[k] = (gm_serve_image){m->height, m->width, m->channels, m->pixels, gm__slab_values(c->slab, box->slot[k])};
+        c->logits[k] = gm__slab_logits(c->slab, box->slot[k]);
     }
     box->started_ns = gm__now_ns();
-    c->backend->run(executor, box->subnet, box->images, image, logits);
+    c->backend->run(c->executor, box->subnet, box->images, c->image, c->logits);
     box->finished_ns = gm__now_ns();
 }
 
 static int worker_main(const gm__crew *c, int i, gm__mailbox *box) {
-    void *executor = NULL;
-    gm_error err = {0};
     gm_threads_set(1);
     if (c->pin) pin_to(i);
-    gm_serve_image *image = gm_alloc((size_t)c->largest, sizeof *image);
-    float **logits = gm_alloc((size_t)c->largest, sizeof *logits);
-    gm_status status = image != NULL && logits != NULL ? GM_OK : gm_fail(&err, GM_ERR_MEMORY, "out of memory");
-    if (status == GM_OK) status = c->backend->open(c->backend->context, c->largest, &executor, &err);
-    if (status != GM_OK) {
-        memcpy(box->problem, err.text, sizeof box->problem);
-        return 1;
-    }
     report();
     for (;;) {
         uint64_t jobs = 0;
@@ -70,7 +60,7 @@ static int worker_main(const gm__crew *c, int i, gm__mailbox *box) {
         if (n < 0 && errno == EINTR) continue;
         if (n != (ssize_t)sizeof jobs) return 0;
         atomic_thread_fence(memory_order_acquire);
-        run_batch(c, box, executor, image, logits);
+        run_batch(c, box);
         atomic_thread_fence(memory_order_release);
         report();
     }
@@ -102,7 +92,9 @@ gm_status gm__crew_init(gm__crew *c, int workers, int largest, const gm_serve_ba
     c->box_bytes = (sizeof(gm__mailbox) + (size_t)largest * sizeof(int32_t) + 63) / 64 * 64;
     c->boxes_bytes = c->box_bytes * (size_t)workers;
     c->worker = gm_alloc((size_t)workers, sizeof *c->worker);
-    if (c->worker == NULL) return gm_fail(err, GM_ERR_MEMORY, "no memory for %d workers", workers);
+    c->image = gm_alloc((size_t)largest, sizeof *c->image);
+    c->logits = gm_alloc((size_t)largest, sizeof *c->logits);
+    if (!c->worker || !c->image || !c->logits) return gm_fail(err, GM_ERR_MEMORY, "no memory for %d workers", workers);
     void *boxes = mmap(NULL, c->boxes_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (boxes == MAP_FAILED) return gm_fail(err, GM_ERR_MEMORY, "no memory to share with %d workers", workers);
     c->boxes = boxes;
@@ -111,7 +103,11 @@ gm_status gm__crew_init(gm__crew *c, int workers, int largest, const gm_serve_ba
         w->box = (gm__mailbox *)(void *)(c->boxes + (size_t)i * c->box_bytes);
         w->pid_fd = w->job_fd = w->done_fd = -1;
     }
-    return GM_OK;
+    int threads = gm_threads(); // threads do not survive a fork: the executor has none but its caller's
+    gm_threads_set(1);
+    gm_status status = backend->open(backend->context, largest, &c->executor, err);
+    gm_threads_set(threads);
+    return status;
 }
 
 static void close_all(gm__worker *w) {
@@ -130,8 +126,11 @@ void gm__crew_fini(gm__crew *c) {
         while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) {}
         close_all(w);
     }
+    if (c->executor != NULL && c->backend->close != NULL) c->backend->close(c->executor);
     if (c->boxes != NULL) munmap(c->boxes, c->boxes_bytes);
     gm_free(c->worker);
+    gm_free(c->image);
+    gm_free(c->logits);
     *c = (gm__crew){0};
 }
 
@@ -195,9 +194,8 @@ bool gm__crew_gone(gm__crew *c, int i, int64_t now_ns) {
     pid_t reaped = waitpid(w->pid, &how, WNOHANG);
     if (reaped == 0 || (reaped < 0 && errno == EINTR)) return false;
     if (!w->doomed)
-        gm_log(GM_LOG_WARN, "worker %d (process %d) ended by %s %d%s%.200s", i, (int)w->pid,
-               WIFSIGNALED(how) ? "signal" : "itself, status", WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how),
-               w->box->problem[0] != '\0' ? ": " : "", w->box->problem);
+        gm_log(GM_LOG_WARN, "worker %d (process %d) ended by %s %d", i, (int)w->pid,
+               WIFSIGNALED(how) ? "signal" : "itself, status", WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
     close_all(w);
     w->state = GM__WORKER_DEAD;
     w->since_ns = now_ns;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker processes: started by fork, so that the loaded model is shared; told what to run through a mailbox in shared
-// memory and an eventfd; killed and replaced when they die or hang. A worker has one thread.
+// The worker processes: told what to run through a mailbox in shared memory and an eventfd; killed and replaced when they die or
+// hang. A worker has one thread. They are forked from the server, which holds the loaded model and an executor that has run
+// before: a new worker is ready as soon as it exists, and what nobody writes to is in memory once.
 #ifndef GAMUT_SERVE_CREW_H
 #define GAMUT_SERVE_CREW_H
 
@@ -11,8 +12,7 @@
 
 typedef struct gm__mailbox { // shared with one worker
     int64_t started_ns, finished_ns;
-    int32_t subnet, images, failed;
-    char problem[256];
+    int32_t subnet, images;
     int32_t slot[]; // [largest batch]
 } gm__mailbox;
 
@@ -30,6 +30,9 @@ typedef struct gm__worker {
 
 typedef struct gm__crew {
     const gm_serve_backend *backend;
+    void *executor; // the server's own: workers run on their copies
+    gm_serve_image *image; // [largest], likewise
+    float **logits;
     const gm__slab *slab;
     gm__worker *worker;
     int workers, largest;

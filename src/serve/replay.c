@@ -2,6 +2,7 @@
 // The open-loop client: requests leave when the trace says, whatever became of the earlier ones.
 #include "serve/crew.h"
 #include "serve/replay_link.h"
+#include "serve/turns.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -389,8 +390,10 @@ gm_status gm_replay_run(const gm_replay_settings *settings, const gm_trace *trac
     if (fates == NULL) r.fate = own = gm_alloc((size_t)trace->count, sizeof *own);
     gm_status status = r.fate != NULL ? prepare(&r, err) : gm_fail(err, GM_ERR_MEMORY, "no memory for %d requests", trace->count);
     if (status == GM_OK) {
+        gm__turns turns = gm__turns_short();
         r.start_ns = gm__now_ns() + 20000000;
         loop(&r);
+        gm__turns_restore(turns);
         status = sum_up(&r, out, err);
     }
     for (int i = 0; r.link != NULL && i < settings->connections; i++) gm__link_fini(&r.link[i]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server's loop: sockets, workers' reports, the router's timer and signals, in one thread.
 #include "serve/server.h"
+#include "serve/turns.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -176,14 +177,15 @@ static void take_signals(gm_server *s) {
 
 // ---------------------------------------------------------------------------------------------
 // The loop
+// A timer that is set for an earlier moment is left: it wakes the loop once in vain, and most requests cost no system call.
 static void set_timer(gm_server *s) {
     int64_t at = gm__router_wake(s->router);
     struct itimerspec when = {0};
-    if (at != INT64_MAX) { // gm_now is CLOCK_MONOTONIC
-        if (at < 1) at = 1;
-        when.it_value.tv_sec = (time_t)(at / SECOND);
-        when.it_value.tv_nsec = (long)(at % SECOND);
-    }
+    if (at >= s->timer_ns) return;
+    s->timer_ns = at;
+    if (at < 1) at = 1;
+    when.it_value.tv_sec = (time_t)(at / SECOND); // gm_now is CLOCK_MONOTONIC
+    when.it_value.tv_nsec = (long)(at % SECOND);
     timerfd_settime(s->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
@@ -201,7 +203,7 @@ static void take_event(gm_server *s, uint32_t what) {
     } else if (what == EVENT_AWAY) {
         gm__http_take_gone(&s->http);
     } else if (what == EVENT_TIMER) {
-        if (read(s->timer_fd, &count, sizeof count) < 0) return; // ticks come in every round
+        if (read(s->timer_fd, &count, sizeof count) == (ssize_t)sizeof count) s->timer_ns = INT64_MAX; // ticks come in every round
     } else if (what >= EVENT_WORKER && (what - EVENT_WORKER) % 2 == 0) {
         worker_reported(s, (int)(what - EVENT_WORKER) / 2);
     } else if (what >= EVENT_WORKER) {
@@ -266,10 +268,12 @@ gm_status gm_server_run(gm_server *s, gm_error *err) {
     sigemptyset(&ignore.sa_mask);
     for (int i = 0; i < 3; i++) sigaction(numbers[i], &action, &before[i]);
     sigaction(SIGPIPE, &ignore, &pipe_before);
+    gm__turns turns = gm__turns_short();
     int64_t sweep_ns = 0;
     bool more = false;
     while (!s->draining) round_of(s, SWEEP_MS, &sweep_ns, &more);
     drain(s, &sweep_ns);
+    gm__turns_restore(turns);
     for (int i = 0; i < 3; i++) sigaction(numbers[i], &before[i], NULL);
     sigaction(SIGPIPE, &pipe_before, NULL);
     atomic_store(&signal_fd, -1);
@@ -384,7 +388,7 @@ static gm_status open_workers(gm_server *s, gm_error *err) {
     return status;
 }
 
-// Until one worker is ready; a worker that cannot open the model is an error.
+// Until one worker is ready.
 static gm_status await_worker(gm_server *s, gm_error *err) {
     while (!gm__server_ready(s)) {
         struct epoll_event event[EVENTS];
@@ -394,8 +398,7 @@ static gm_status await_worker(gm_server *s, gm_error *err) {
                 worker_reported(s, (int)(event[i].data.u32 - EVENT_WORKER) / 2);
         for (int i = 0; i < s->crew.workers; i++)
             if (gm__crew_gone(&s->crew, i, gm__server_now(s)))
-                return gm_fail(err, GM_ERR_STATE, "worker %d could not start: %.200s", i,
-                               s->crew.worker[i].box->problem[0] != '\0' ? s->crew.worker[i].box->problem : "it died");
+                return gm_fail(err, GM_ERR_STATE, "worker %d died at its start", i);
     }
     return GM_OK;
 }
@@ -408,6 +411,7 @@ gm_status gm_server_create(const gm_server_settings *settings, const gm_served_m
     if (s == NULL) return gm_fail(err, GM_ERR_MEMORY, "no memory for a server");
     s->settings = *settings;
     s->model = *model;
+    s->timer_ns = INT64_MAX;
     s->poll_fd = s->timer_fd = s->signal_fd = s->http.away_fd = -1;
     snprintf(s->bind, sizeof s->bind, "%s", settings->bind);
     snprintf(s->host, sizeof s->host, "%s", settings->host != NULL ? settings->host : "");

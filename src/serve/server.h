@@ -41,6 +41,7 @@ struct gm_server {
     uint64_t withdrawn; // images
     bool draining, stopped;
     int64_t now_ns, drain_ns; // drain_ns: when a stop no longer waits
+    int64_t timer_ns; // what the timer is set to; INT64_MAX: it is not
     double started_unix;
     char *page; // of the dashboard
     size_t page_bytes;
