@@ -91,12 +91,12 @@ window.gamut = (() => {
   function base(spec) {
     const ink = css('--quiet'), grid = css('--grid');
     const axis = (a, more) => ({
-      title: { display: !!a.title, text: a.title, color: ink, font: { size: 12 } }, min: a.min, max: a.max,
+      title: { display: !!a.title, text: a.title, color: ink, font: { size: 12 } }, min: a.min, max: a.max, grace: a.grace,
       type: a.type || 'linear', stacked: a.stacked, afterBuildTicks: a.at && (scale => { scale.ticks = a.at.map(value => ({ value })); }),
       ticks: { color: ink, font: { size: 11 }, maxRotation: 0, autoSkipPadding: 14, includeBounds: false, maxTicksLimit: a.labels ? Math.max(3, Math.floor(Math.min(innerWidth, 700) / 75)) : a.ticks || 8, precision: a.precision,
         callback: a.format || (value => +(+value).toPrecision(6)) }, // 94.1, not 94.10000000000001
       grid: { color: grid, drawOnChartArea: a.grid !== false, drawTicks: false, borderColor: grid }, ...more });
-    const scales = { x: axis(spec.x || {}), y: axis(spec.y || {}) };
+    const y = spec.y || {}, scales = { x: axis(spec.x || {}), y: axis(is(y.min) ? y : { grace: '5%', ...y }) }; // no point covers the figures below it
     if (spec.x && spec.x.labels) { scales.x.type = 'category'; scales.x.offset = true; delete scales.x.ticks.callback; }
     if (spec.y2) scales.y2 = axis({ grid: false, ...spec.y2 }, { position: 'right' });
     return {

@@ -142,7 +142,7 @@
       const share = s => served.has(s.id) ? served.get(s.id) / total : 0;
       const make = () => {
         const sorted = best.filter(s => is(s[key])).sort((a, b) => a[key] - b[key]), used = sorted.filter(s => share(s) > 0);
-        return { x: { title: xTitle(), format: v => key === 'macs' ? short(v) : num(v, v < 1 ? 2 : 1) }, series: [
+        return { x: { title: xTitle(), format: key === 'macs' ? v => short(v) : undefined }, series: [
           { label: 'served in the replay', points: points(used, key, 'top1'), colour: 'mark', line: false, radius: 9, ring: true, order: 0, names: used.map(s => share(s) < 0.005 ? '< 1 %' : `${num(100 * share(s), 0)} %`) },
           { label: 'front', points: points(sorted, key, 'top1'), colour: 'accent', radius: 4.5, order: 1 },
           { label: 'evaluated', points: points(cloud, key, 'top1'), colour: 'queue', line: false, radius: 2.6, soft: 0.5, order: 2 }].filter(s => s.points.length) };

@@ -64,8 +64,8 @@ typedef struct gm_conv {
     int r, s;         // active taps (<= stored: the centre crop is used)
     int stride, pad;  // ho = (h + 2*pad - r)/stride + 1
     int ldx, ldy;     // row strides of x and y in elements
-    int y0;           // first output row, of one image (n = 1); x is the whole image, y the rows [y0, y0+ho). Only forward,
-                      // depthwise and f32 dense: a map cut over threads
+    int y0;           // first output row, of one image (n = 1); x is the whole image, y the rows [y0, y0+ho). Only
+                      // forward: a map cut over threads
 } gm_conv;
 
 // What happens to an accumulator before it is stored: v = acc*scale[k] + shift[k]; v += residual; v = act(v);

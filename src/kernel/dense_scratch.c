@@ -109,12 +109,16 @@ void gm__grid_plan(gm__grid *g, const gm_conv *c, int bytes, int span) {
 
 void gm__grid_taps(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
     int per_chunk = GM__CHUNK / bytes;
+    int start = c->y0 * c->stride - c->pad; // input row of the first tap; the input begins there
+    int skip = gm_max(0, start);
     *g = (gm__grid){.n = c->n,
                     .gh = c->ho,
                     .gw = c->wo,
-                    .ih = c->h,
+                    .ih = gm_max(0, c->h - skip),
                     .iw = c->w,
                     .step = c->stride,
+                    .skip = skip,
+                    .up = skip - start,
                     .row = (size_t)(c->ldx * bytes),
                     .oh = c->ho,
                     .ow = c->wo,
@@ -131,7 +135,7 @@ void gm__grid_taps(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes)
     for (int i = 0; i < c->r; i++)
         for (int j = 0; j < c->s; j++)
             g->tap[g->taps++] = (gm__tap){
-                .oy = i - c->pad, .ox = j - c->pad, .weight = (top + i) * w->s + left + j};
+                .oy = i - g->up, .ox = j - c->pad, .weight = (top + i) * w->s + left + j};
 }
 
 void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {

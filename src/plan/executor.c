@@ -17,7 +17,18 @@ static void widen(size_t *most, size_t bytes) {
     if (bytes > *most) *most = gm__align64(bytes);
 }
 
-static size_t scratch_of(const gm__live *l, int block) {
+// Rows of one image cut over `parts` threads: the heights that occur, at the upper edge and away from it.
+static void widen_for_rows(size_t *most, const gm_conv *whole, int parts, gm_dtype type) {
+    gm_conv g = *whole;
+    g.n = 1;
+    for (g.ho = whole->ho / parts; g.ho <= (whole->ho + parts - 1) / parts; g.ho++)
+        for (int inner = 0; inner < 2 && g.ho > 0; inner++) {
+            g.y0 = inner ? gm_min(g.pad, whole->ho - g.ho) : 0;
+            widen(most, gm_conv_scratch(&g, type));
+        }
+}
+
+static size_t scratch_of(const gm__live *l, int block, int workers) {
     gm_conv g = l->g;
     size_t most = 64;
     if (l->step->kind == GM__STEP_SQUEEZE) {
@@ -34,13 +45,8 @@ static size_t scratch_of(const gm__live *l, int block) {
     g.n = block;
     widen(&most, gm_conv_scratch(&g, type));
     // the cuts over threads: rows of one image, or all positions in one row
-    g.n = 1;
-    for (g.y0 = 1; g.y0 < l->g.ho; g.y0 *= 2) {
-        g.ho = l->g.ho - g.y0;
-        widen(&most, gm_conv_scratch(&g, type));
-    }
+    for (int parts = 2; parts <= workers; parts++) widen_for_rows(&most, &l->g, parts, type);
     if (g.r == 1 && g.stride == 1) {
-        g.y0 = 0;
         g.h = g.ho = 1;
         g.w = g.wo = block * l->g.ho * l->g.wo;
         widen(&most, gm_conv_scratch(&g, type));
@@ -58,7 +64,7 @@ static void measure(gm_plan *p, size_t *input) {
             if (l->out.slot >= 0 && l->out.local) widen(&p->local.bytes[l->out.slot], l->out.image * (size_t)s->block);
             else if (l->out.slot >= 0) widen(&p->shared.bytes[l->out.slot], l->out.image * (size_t)p->max_batch);
             p->fold_floats = gm_max(p->fold_floats, gm_round_up(l->g.k, 16));
-            widen(&p->scratch_bytes, scratch_of(l, s->block));
+            widen(&p->scratch_bytes, scratch_of(l, s->block, p->workers));
             const gm__operand *operands[] = {&l->in, &l->residual};
             for (int k = 0; k < 2; k++)
                 if (operands[k]->place.slot != GM__NOWHERE && operands[k]->type != operands[k]->place.type)

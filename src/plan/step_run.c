@@ -4,7 +4,8 @@
 #include "plan/plan_private.h"
 
 // Cuts of outputs: whole pairs of panels, and 64 bytes of int8 (kernel.h). Fewer positions than this an image: outputs are
-// cut, so that each thread reads its own part of the weights; with more, rows.
+// cut, so that each thread reads its own part of the weights; with more, rows. Narrow types prefer outputs: without instructions
+// for them, weights are widened in each call.
 enum { CUT = 64, FEW_POSITIONS = 196 };
 
 static char *at(const gm_plan *p, const gm__place *v, const gm__slice *s) {
@@ -108,6 +109,7 @@ static void conv(const gm_plan *p, const gm_conv *g, const operands *o, const gm
     p->kernels->conv(w->type, g, o->x, w, &o->e, o->y, gm__worker_scratch(p, worker));
 }
 
+// Of one image.
 static void dense_part(const gm_plan *p, const gm__live *l, const gm__slice *s, gm_conv g, operands o) {
     gm_panels w = *l->panels;
     bool pointwise = g.r == 1 && g.s == 1 && g.stride == 1 && g.pad == 0;
@@ -125,14 +127,12 @@ static void dense_part(const gm_plan *p, const gm__live *l, const gm__slice *s, 
         g.n = g.h = g.ho = 1;
         g.w = g.wo = r.end - r.begin;
         conv(p, &g, &o, &w, s->worker);
-    } else if (w.type == GM_F32 && g.n == 1) {
+    } else {
         range r = part_of(g.ho, 1, s);
         if (r.begin == r.end) return;
         move_rows(&o, l, r.begin);
         g.y0 = r.begin;
         g.ho = r.end - r.begin;
-        conv(p, &g, &o, &w, s->worker);
-    } else if (s->part == 0) {
         conv(p, &g, &o, &w, s->worker);
     }
 }
@@ -150,7 +150,7 @@ static void depthwise(const gm_plan *p, const gm__live *l, const gm__slice *s) {
     g.n = s->i1 - s->i0;
     operands o = operands_of(p, l, s);
     if (s->parts > 1) {
-        range r = g.n == 1 ? part_of(g.ho, 1, s) : (range){0, s->part == 0 ? g.ho : 0};
+        range r = part_of(g.ho, 1, s);
         if (r.begin == r.end) return;
         move_rows(&o, l, r.begin);
         g.y0 = r.begin;

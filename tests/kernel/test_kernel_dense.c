@@ -17,7 +17,7 @@ typedef struct problem {
     gm_dtype type, out;
     gm_conv g;
     gm_panels master, w, wt;
-    int cut, pieces; // image where the batch is cut; wgrad partition
+    int cut, row_cut, pieces; // image where the batch is cut; output row where an image is; wgrad partition
     void *x, *dy, *residual, *y0, *dx0;
     float *scale, *shift, *dw0, *w_scale;
     gm_epilogue e;
@@ -235,6 +235,33 @@ static void run_forward(problem *p, gm_cpu_level level, void *scratch) {
     release(z);
 }
 
+// The first image, its output rows cut in two: what a plan does with one image and two threads.
+static void run_rows(problem *p, gm_cpu_level level) {
+    const gm_kernels *k = gm_kernels_at(level);
+    gm_conv g = p->g;
+    g.n = 1;
+    const size_t out = gm_dtype_size(p->out), bytes = y_rows(&g) * (size_t)g.ldy * out;
+    const int cut = p->row_cut;
+    void *y = copy_of(p->y0, bytes), *z = copy_of(p->y0, bytes);
+    for (int part = -1; part < 2; part++) { // -1: the whole image, in y
+        gm_conv h = g;
+        gm_epilogue e = p->e;
+        h.y0 = part == 1 ? cut : 0;
+        h.ho = part < 0 ? g.ho : part ? g.ho - cut : cut;
+        if (h.ho == 0) continue;
+        const int first = h.y0 * g.wo;
+        if (e.residual) e.residual = (const char *)e.residual + (size_t)(first * e.ldr) * out;
+        const size_t need = gm_conv_scratch(&h, p->type);
+        void *scratch = guarded(need);
+        k->conv(p->type, &h, p->x, &p->w, &e, (char *)(part < 0 ? y : z) + (size_t)(first * g.ldy) * out, scratch);
+        check_guards(scratch, need);
+        release(scratch);
+    }
+    check_same(p, level, "conv of rows", y, z, bytes);
+    release(y);
+    release(z);
+}
+
 static void run_dgrad(problem *p, gm_cpu_level level, void *scratch) {
     const gm_kernels *k = gm_kernels_at(level);
     const gm_conv *g = &p->g;
@@ -351,6 +378,7 @@ static void choose(problem *p, gm_dtype type, int shape) {
     g->ldx = gm_channel_stride(type, g->c + (below(2) ? below(100) : 0));
     p->cut = below(g->n + 1);
     p->pieces = 1 + below(3);
+    p->row_cut = below(g->ho + 1);
 }
 
 static void fill(problem *p) {
@@ -419,6 +447,7 @@ static void check_problem(problem *p) {
         check_packing(p, level);
         run_forward(p, level, scratch);
         check_guards(scratch, bytes);
+        run_rows(p, level);
         if (p->wt.data) run_dgrad(p, level, scratch);
         check_guards(scratch, bytes);
         if (p->type != GM_I8) run_wgrad(p, level, scratch);
@@ -471,7 +500,7 @@ static void test_large(void **state) {
         for (size_t turn = 0; turn < TYPES; turn++) {
             const gm_dtype type = (gm_dtype)((i + turn) % 3);
             rng = gm_rng_keyed(seed, 100 + (uint64_t)type, i, GM_RNG_TEST);
-            problem p = {.type = type, .g = shapes[i], .cut = shapes[i].n / 2, .pieces = 2};
+            problem p = {.type = type, .g = shapes[i], .cut = shapes[i].n / 2, .row_cut = shapes[i].ho / 2, .pieces = 2};
             const gm_conv *g = &p.g;
             const int flat = g->c <= 4;
             gm_panels_layout(&p.master, GM_F32, g->k, g->c, g->r, g->s, flat);

@@ -96,7 +96,7 @@ static void engine_block(const gm__grid *g, const gm__work *w, const char *a, co
     store_waiting(o, &waiting);
 }
 
-// One grid from start to end. pad is used by flat grids only.
+// One grid from start to end. pad: columns of zeros to the left, for flat grids only.
 static void engine_run(const gm__grid *g, const gm__work *w, const char *x, const gm_panels *p,
                        int bytes, const gm__out *o, int pad) {
     size_t panel_bytes = p->panel_stride * (size_t)bytes;
@@ -148,7 +148,7 @@ static void engine_conv(const gm_conv *c, const void *x, const gm_panels *p, int
     gm__work_carve(&w, &g, c->k, scratch);
     gm__work_steps(&w, &g, p, bytes);
     out_init(&o, &w, &g, e, c->k, c->ldy, y);
-    engine_run(&g, &w, x, p, bytes, &o, c->pad);
+    engine_run(&g, &w, (const char *)x + (size_t)g.skip * (size_t)g.iw * g.row, p, bytes, &o, c->pad);
 }
 
 #if !STORE_INTEGER

@@ -90,7 +90,7 @@ static inline void fill_flat(const gm__grid *g, const char *x, const gm__work *w
     int cols = (int)(g->flat_pitch / px), rows = (y1 - y0 - 1) * g->step + g->flat_r;
     int real = gm_max(0, gm_min(cols - pad, g->iw));
     for (int r = 0; r < rows; r++) {
-        int iy = y0 * g->step - pad + r;
+        int iy = y0 * g->step - g->up + r;
         char *dst = w->compact + (size_t)r * g->flat_pitch;
         if (iy < 0 || iy >= g->ih) {
             memset(dst, 0, g->flat_pitch);

@@ -35,6 +35,7 @@ typedef struct gm__phase {
 typedef struct gm__grid {
     int n, gh, gw;    // images, grid rows and columns
     int ih, iw, step; // input rows and columns, input positions per grid position
+    int skip, up;     // forward: rows of the image before the grid's input; rows of zeros above it
     int chunks;       // 64-byte groups read of an input row
     size_t row;       // bytes between input positions
     int oh, ow;       // output rows and columns; grid (y,x) writes (y*mul+add_y, x*mul+add_x)
