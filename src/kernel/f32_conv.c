@@ -52,12 +52,6 @@ typedef struct work {
     int runs;
 } work;
 
-// Row stride of a copy: multiples of 512 bytes would put the rows of a tile into few sets of the cache.
-static int spread(int elements) {
-    const int padded = gm_round_up(elements, 16);
-    return padded % 128 == 0 ? padded + 16 : padded;
-}
-
 static void add_tap(axis *a, int offset, int tap) {
     a->min = a->count ? gm_min(a->min, offset) : offset;
     a->max = a->count ? gm_max(a->max, offset) : offset;
@@ -81,7 +75,7 @@ static void choose_mode(grid *g) {
     else g->mode = STRIP;
 
     if (g->mode == STRIP) {
-        g->lds = spread(g->c);
+        g->lds = gm__spread(g->c);
         g->pitch = (g->gw - 1) * g->step + g->x.max - g->x.min + 1;
         const int halo = g->y.max - g->y.min + 1 - g->step; // input rows of y grid rows: y*step + halo
         const int fit = gm_max(1, gm_min(BLOCK_BYTES / 4 / g->lds, BLOCK_POSITIONS * g->step * g->step) / g->pitch);
@@ -89,7 +83,7 @@ static void choose_mode(grid *g) {
         g->block_rows = gm_max(1, gm_min(gm_min(g->gh, (fit - halo) / g->step), BLOCK_POSITIONS / g->gw));
         g->image_rows = (g->block_images ? g->gh : g->block_rows) * g->step + halo;
     } else {
-        g->lds = g->mode == DIRECT ? g->ldx : spread(g->taps * g->c);
+        g->lds = g->mode == DIRECT ? g->ldx : gm__spread(g->taps * g->c);
         const int fit = gm_min(BLOCK_POSITIONS, BLOCK_BYTES / 4 / gm_max(1, g->taps * g->c));
         g->block_rows = gm_max(1, fit / g->ops->rows) * g->ops->rows;
     }
@@ -248,13 +242,24 @@ static void gather_part(work *w, const grid *g, const void *x, int first, int co
     add_tiles(w, g, count, g->mode == DIRECT ? (size_t)first * (size_t)g->ldx : 0, (size_t)g->lds);
 }
 
-static void zero_tails(const work *w, const gm__f32_out *o) {
+void gm__f32_zero_tails(const int *position, int count, const gm__f32_out *o) {
     const int done = gm_round_up(o->k, GM__PANEL);
     const size_t size = gm_dtype_size(o->type);
     if (o->row <= done) return;
-    for (int i = 0; i < w->positions; i++)
-        memset((char *)o->y + ((size_t)w->position[i] * (size_t)o->ldy + (size_t)done) * size, 0,
-               (size_t)(o->row - done) * size);
+    for (int i = 0; i < count; i++)
+        if (position[i] >= 0)
+            memset((char *)o->y + ((size_t)position[i] * (size_t)o->ldy + (size_t)done) * size, 0,
+                   (size_t)(o->row - done) * size);
+}
+
+gm__f32_out gm__f32_out_of(const gm_epilogue *e, float *scale, float *shift, void *y, int ldy, int k) {
+    for (int i = 0; i < gm_round_up(k, GM__PANEL); i++) {
+        scale[i] = e->scale && i < k ? e->scale[i] : 1.0f;
+        shift[i] = e->shift && i < k ? e->shift[i] : 0.0f;
+    }
+    return (gm__f32_out){.scale = scale, .shift = shift, .y = y, .residual = e->residual, .ldy = ldy, .ldr = e->ldr,
+                         .row = e->row ? e->row : ldy, .k = k, .act = e->act, .accumulate = e->accumulate, .type = e->out,
+                         .unit = e->out_scale};
 }
 
 // All outputs of the positions of one block: a group of panels at a time, so that it stays in the cache.
@@ -279,20 +284,14 @@ static void multiply(work *w, const grid *g, const float *a, const gm_panels *pa
             g->ops->tile(&t);
         }
     }
-    zero_tails(w, o);
+    gm__f32_zero_tails(w->position, w->positions, o);
 }
 
 static void run_grid(const grid *g, const void *x, const gm_panels *panels, const gm_epilogue *e, void *y, int ldy,
                      void *scratch) {
     work w;
     carve(&w, g, scratch);
-    for (int i = 0; i < gm_round_up(g->k, GM__PANEL); i++) {
-        w.scale[i] = e->scale && i < g->k ? e->scale[i] : 1.0f;
-        w.shift[i] = e->shift && i < g->k ? e->shift[i] : 0.0f;
-    }
-    const gm__f32_out o = {.scale = w.scale, .shift = w.shift, .y = y, .residual = e->residual, .ldy = ldy,
-                           .ldr = e->ldr, .row = e->row ? e->row : ldy, .k = g->k, .act = e->act, .accumulate = e->accumulate, .type = e->out,
-                           .unit = e->out_scale};
+    const gm__f32_out o = gm__f32_out_of(e, w.scale, w.shift, y, ldy, g->k);
     make_runs(&w, g, panels);
     if (g->mode != STRIP) {
         const int all = g->n * g->gh * g->gw;
@@ -317,6 +316,10 @@ static void run_grid(const grid *g, const void *x, const gm_panels *panels, cons
 void gm__f32_conv(const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, const void *x, const gm_panels *w,
                   const gm_epilogue *e, void *y, void *scratch) {
     grid plan;
+    if (gm__f32_winograd(g, w->flat != 0, type, g->c)) {
+        gm__f32_winograd_conv(ops, g, x, w, e, y, scratch);
+        return;
+    }
     plan_forward(&plan, ops, type, g, w->flat != 0);
     run_grid(&plan, x, w, e, y, g->ldy, scratch);
 }
@@ -325,25 +328,37 @@ void gm__f32_dgrad(const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, cons
                    bool accumulate, void *dx, void *scratch) {
     const gm_epilogue e = {.accumulate = accumulate, .out = type};
     grid plan;
+    if (gm__f32_winograd(g, false, type, g->k)) {
+        gm__f32_winograd_dgrad(ops, g, dy, wt, accumulate, dx, scratch);
+        return;
+    }
     for (int py = 0; py < g->stride; py++)
         for (int px = 0; px < g->stride; px++)
             if (plan_dgrad(&plan, ops, type, g, py, px)) run_grid(&plan, dy, wt, &e, dx, g->ldx, scratch);
 }
 
-size_t gm__f32_conv_scratch(const gm__f32_ops *ops, const gm_conv *g, gm_dtype type) {
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static size_t forward_scratch(const gm__f32_ops *ops, const gm_conv *g, gm_dtype type, bool flat) {
+    grid plan;
+    work w;
+    if (gm__f32_winograd(g, flat, type, g->c)) return gm__f32_winograd_scratch(g, g->c, g->k);
+    plan_forward(&plan, ops, type, g, flat);
+    return carve(&w, &plan, NULL);
+}
+
+static size_t dgrad_scratch(const gm__f32_ops *ops, const gm_conv *g, gm_dtype type) {
     grid plan;
     work w;
     size_t most = 0;
-    for (int flat = 0; flat < 2; flat++) {
-        plan_forward(&plan, ops, type, g, flat);
-        const size_t bytes = carve(&w, &plan, NULL);
-        if (bytes > most) most = bytes;
-    }
+    if (gm__f32_winograd(g, false, type, g->k)) return gm__f32_winograd_scratch(g, g->k, g->c);
     for (int py = 0; py < g->stride; py++)
         for (int px = 0; px < g->stride; px++)
-            if (plan_dgrad(&plan, ops, type, g, py, px)) {
-                const size_t bytes = carve(&w, &plan, NULL);
-                if (bytes > most) most = bytes;
-            }
+            if (plan_dgrad(&plan, ops, type, g, py, px)) most = larger(most, carve(&w, &plan, NULL));
     return most;
+}
+
+size_t gm__f32_conv_scratch(const gm__f32_ops *ops, const gm_conv *g, gm_dtype type) {
+    size_t most = larger(forward_scratch(ops, g, type, false), dgrad_scratch(ops, g, type));
+    return g->c <= GM__FLAT_INPUTS ? larger(most, forward_scratch(ops, g, type, true)) : most;
 }

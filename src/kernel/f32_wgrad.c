@@ -147,6 +147,10 @@ void gm__f32_wgrad(const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, cons
                    const gm_panels *panels, float *dw, int c0, int c1, int p0, int p1, void *scratch) {
     plan p;
     work w;
+    if (gm__f32_winograd(g, panels->flat != 0, type, g->c)) {
+        gm__f32_winograd_wgrad(ops, g, x, dy, panels, dw, c0, c1, p0, p1, scratch);
+        return;
+    }
     make_plan(&p, ops, type, g, panels->flat != 0);
     carve(&w, &p, scratch);
     if (p.flat) c1 = p.block;
@@ -178,13 +182,13 @@ void gm__f32_wgrad(const gm__f32_ops *ops, gm_dtype type, const gm_conv *g, cons
         }
 }
 
-size_t gm__f32_wgrad_scratch(const gm_conv *g) {
+size_t gm__f32_wgrad_scratch(const gm_conv *g, gm_dtype type) {
     plan p;
     work w;
     size_t most = 0;
-    for (int flat = 0; flat < 2; flat++) {
+    for (int flat = 0; flat <= (g->c <= GM__FLAT_INPUTS); flat++) {
         make_plan(&p, NULL, GM_F32, g, flat);
-        const size_t bytes = carve(&w, &p, NULL);
+        const size_t bytes = gm__f32_winograd(g, flat, type, g->c) ? gm__f32_winograd_wgrad_scratch(g) : carve(&w, &p, NULL);
         if (bytes > most) most = bytes;
     }
     return most;

@@ -11,7 +11,7 @@
 #define GM__X86 0
 #endif
 
-enum { GM__PANEL = 16 }; // outputs in a panel
+enum { GM__PANEL = 16, GM__FLAT_INPUTS = 4 }; // outputs in a panel; most inputs of flat weights (kernel.h)
 
 static inline int gm__panels_of(int outputs) { return (outputs + GM__PANEL - 1) / GM__PANEL; }
 

@@ -123,7 +123,7 @@ size_t gm_conv_scratch(const gm_conv *g, gm_dtype type) {
     size_t bytes = larger(gm__f32_conv_scratch(&gm__f32_ops_avx2, g, type),
                           gm__f32_conv_scratch(&gm__f32_ops_avx512, g, type));
     if (type == GM_I8) return larger(bytes, gm__conv_scratch_i8(g));
-    bytes = larger(larger(bytes, GM__DEPTHWISE_SCRATCH), gm__f32_wgrad_scratch(g));
+    bytes = larger(larger(bytes, GM__DEPTHWISE_SCRATCH), gm__f32_wgrad_scratch(g, type));
     return type == GM_BF16 ? larger(bytes, gm__conv_scratch_bf16(g)) : bytes;
 }
 

@@ -6,6 +6,7 @@
 #define GAMUT_KERNEL_DENSE_F32_VEC_H
 
 #include "kernel/f32_engine.h"
+#include "kernel/x86/winograd_vec.h"
 #include <math.h>
 
 enum { ROWS = VEC == 16 ? 12 : 6, PANELS = VEC == 16 ? 2 : 1 };
@@ -125,6 +126,25 @@ GM__INLINE void tile(const int rows, const int vectors, const gm__f32_tile *t) {
     finish(t, vectors, buffer);
 }
 
+// A product whose sums go to memory.
+GM__INLINE void product(const int rows, const int vectors, const gm__f32_product *t) {
+    const size_t next = second(t->panel_stride), sum_next = second(t->sum_stride);
+    vec acc[ROWS][2];
+    clear(rows, vectors, acc);
+    if (t->add)
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            acc[i][0] = vec_load(GM_F32, t->sum + i * GM__PANEL);
+            if (vectors > 1) acc[i][1] = vec_load(GM_F32, t->sum + i * GM__PANEL + sum_next);
+        }
+    reduce(rows, vectors, (const char *)t->a, t->lda * (ptrdiff_t)sizeof(float), t->b, next, t->count, acc);
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        vec_store(GM_F32, t->sum + i * GM__PANEL, acc[i][0]);
+        if (vectors > 1) vec_store(GM_F32, t->sum + i * GM__PANEL + sum_next, acc[i][1]);
+    }
+}
+
 // Gradient of the weights: rows of A are neighbours, a step is step_a elements.
 GM__INLINE void outer(const int rows, const int vectors, const gm__f32_outer *t) {
     vec acc[ROWS][2];
@@ -170,6 +190,22 @@ static void any_tile(const gm__f32_tile *t) {
     switch (t->rows) { EACH_ROWS(CASE, tile) }
 }
 
+static void one_product(int rows, const gm__f32_product *t) {
+    switch (rows) { EACH_ROWS(CASE, product) }
+}
+
+// Rows in tiles of nearly equal height.
+static void any_product(const gm__f32_product *all) {
+    gm__f32_product part = *all, *t = &part;
+    for (int tiles = (all->rows + ROWS - 1) / ROWS, left = all->rows; tiles > 0; tiles--) {
+        const int rows = (left + tiles - 1) / tiles;
+        one_product(rows, t);
+        left -= rows;
+        t->a += rows * t->lda;
+        t->sum += rows * GM__PANEL;
+    }
+}
+
 static void any_outer(const gm__f32_outer *t) {
     switch (t->rows) { EACH_ROWS(CASE, outer) }
 }
@@ -204,7 +240,8 @@ static void widen_panel(gm_dtype type, const void *panel, int inputs, float *y) 
 }
 
 const gm__f32_ops GM__VEC_NAME(f32_ops) = {
-    .rows = ROWS, .panels = PANELS, .tile = any_tile, .outer = any_outer, .widen = widen, .widen_panel = widen_panel,
+    .rows = ROWS, .panels = PANELS, .tile = any_tile, .outer = any_outer, .product = any_product, .widen = widen, .widen_panel = widen_panel,
+    .winograd = {winograd_input, winograd_weights, winograd_output, winograd_dy, winograd_dw},
 };
 
 #endif
