@@ -235,7 +235,6 @@ static void run_forward(problem *p, gm_cpu_level level, void *scratch) {
     release(z);
 }
 
-<<<<<<< HEAD
 // The first image, its output rows cut in two: what a plan does with one image and two threads.
 static void run_rows(problem *p, gm_cpu_level level) {
     const gm_kernels *k = gm_kernels_at(level);
@@ -259,13 +258,16 @@ static void run_rows(problem *p, gm_cpu_level level) {
         release(scratch);
     }
     check_same(p, level, "conv of rows", y, z, bytes);
-=======
-// The rows of one image, or the outputs, cut into two calls (kernel.h: gm_conv.y0, gm_epilogue.row).
-static void run_forward_parts(problem *p, gm_cpu_level level, void *scratch) {
+    release(y);
+    release(z);
+}
+
+// The outputs cut into two calls (kernel.h: gm_epilogue.row).
+static void run_output_parts(problem *p, gm_cpu_level level, void *scratch) {
     const gm_kernels *k = gm_kernels_at(level);
     const gm_conv *g = &p->g;
     const size_t out = gm_dtype_size(p->out), bytes = y_rows(g) * (size_t)g->ldy * out;
-    const int row = below(g->ho + 1), split = 64 * below(g->k / 64 + 1);
+    const int split = 64 * below(g->k / 64 + 1);
     void *y = copy_of(p->y0, bytes), *z = copy_of(p->y0, bytes);
     k->conv(p->type, g, p->x, &p->w, &p->e, y, scratch);
     for (int part = 0; part < 2 && split > 0 && split < g->k; part++) {
@@ -282,23 +284,6 @@ static void run_forward_parts(problem *p, gm_cpu_level level, void *scratch) {
         k->conv(p->type, &h, p->x, &w, &e, (char *)z + first * out, scratch);
     }
     if (split > 0 && split < g->k) check_same(p, level, "conv in parts of outputs", y, z, bytes);
-    for (int part = 0; part < 2 && g->n == 1 && p->type == GM_F32; part++) {
-        gm_conv h = *g;
-        gm_epilogue e = p->e;
-        h.y0 = part ? row : 0;
-        h.ho = part ? g->ho - row : row;
-        const size_t first = (size_t)(h.y0 * g->wo);
-        if (h.ho == 0) continue;
-        if (e.residual) e.residual = (const char *)e.residual + first * (size_t)e.ldr * out;
-        const size_t need = gm_conv_scratch(&h, p->type), at = first * (size_t)g->ldy * out;
-        void *own = guarded(need); // a cut map may need more than a whole one
-        if (p->y0) memcpy((char *)z + at, (char *)p->y0 + at, (size_t)(h.ho * g->wo * g->ldy) * out);
-        k->conv(p->type, &h, p->x, &p->w, &e, (char *)z + at, own);
-        check_guards(own, need);
-        release(own);
-    }
-    if (g->n == 1 && p->type == GM_F32) check_same(p, level, "conv in parts of rows", y, z, bytes);
->>>>>>> kern
     release(y);
     release(z);
 }
@@ -488,12 +473,9 @@ static void check_problem(problem *p) {
         check_packing(p, level);
         run_forward(p, level, scratch);
         check_guards(scratch, bytes);
-<<<<<<< HEAD
         run_rows(p, level);
-=======
-        run_forward_parts(p, level, scratch);
+        run_output_parts(p, level, scratch);
         check_guards(scratch, bytes);
->>>>>>> kern
         if (p->wt.data) run_dgrad(p, level, scratch);
         check_guards(scratch, bytes);
         if (p->type != GM_I8) run_wgrad(p, level, scratch);
