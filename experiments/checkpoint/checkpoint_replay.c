@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// checkpoint_replay RECIPE STORE [KEY=VALUE]...: what a quantized history of the training states in STORE (checkpoints without
+// loss, of a run of RECIPE) would have taken, under settings of the recipe: checkpoint.max_drop=0.05 checkpoint.stick=0.5. One
+// row a checkpoint and one for all of them; `beside` is the rise on the held-out images that the search did not see. No
+// restores: every state is that of the undisturbed run.
+#include "cli/run_store.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct replay {
+    gm__run_store store;
+    gm__yardstick all; // every held-out image
+    double base[2], part_base[2];
+    double stored, weights, drop, beside, trials, worst;
+    int count;
+} replay;
+
+static double number_in(const char *note, const char *key) {
+    char quoted[40];
+    snprintf(quoted, sizeof quoted, "\"%s\":", key);
+    const char *at = strstr(note, quoted);
+    return at ? strtod(at + strlen(quoted), NULL) : NAN;
+}
+
+// Losses on all held-out images, and on those that the search measures with.
+static gm_status losses(replay *r, const gm_tensor_file *image, double *all, double *part, gm_error *err) {
+    gm_status status = gm__yardstick_measure(&r->all, image, err);
+    memcpy(all, r->all.loss, sizeof r->all.loss);
+    if (status == GM_OK) status = gm__yardstick_measure(&r->store.yardstick, image, err);
+    memcpy(part, r->store.yardstick.loss, sizeof r->store.yardstick.loss);
+    gm_walker_destroy(r->store.yardstick.walker); // the next one is made by the thread that writes
+    r->store.yardstick.walker = NULL;
+    return status;
+}
+
+static gm_status parse(const uint8_t *image, size_t bytes, gm_tensor_file **out, gm_error *err) {
+    return gm_tensor_file_parse(image, bytes, "state", out, err);
+}
+
+static gm_status one(replay *r, gm_checkpoint_writer *w, const char *from, uint64_t number, gm_error *err) {
+    uint8_t *image = NULL, *back = NULL;
+    size_t bytes = 0, back_bytes = 0;
+    gm_checkpoint_info info;
+    gm_tensor_file *before = NULL, *after = NULL;
+    double base[2], part_base[2], all[2], part[2];
+    gm_status status = gm_checkpoint_load(from, number, &image, &bytes, &info, err);
+    if (status == GM_OK) status = parse(image, bytes, &before, err);
+    if (status == GM_OK) status = losses(r, before, base, part_base, err);
+    if (status == GM_OK) status = gm_checkpoint_writer_save_image(w, image, bytes, NULL, err);
+    if (status == GM_OK) status = gm_checkpoint_writer_wait(w, &info, err);
+    if (status == GM_OK) status = gm_checkpoint_load(r->store.folder, info.number, &back, &back_bytes, &info, err);
+    if (status == GM_OK) status = parse(back, back_bytes, &after, err);
+    if (status == GM_OK) status = losses(r, after, all, part, err);
+    if (status == GM_OK) {
+        double n = r->all.val->images, m = r->store.yardstick.val->images, beside = -INFINITY;
+        for (int i = 0; i < r->all.choices; i++) {
+            double old = base[i] * n - part_base[i] * m;
+            beside = fmax(beside, (all[i] * n - part[i] * m - old) / old);
+        }
+        const char *config = strstr(info.note, "\"config\":\"");
+        printf("%4llu %-58.*s %8.2f %8.4f %8.4f %5.0f %8.3f\n", (unsigned long long)number, config ? 58 : 5,
+               config ? config + 10 : "exact", gm_checkpoint_ratio_weights(&info), number_in(info.note, "drop"), beside,
+               number_in(info.note, "trials"), number_in(info.note, "migrated"));
+        fflush(stdout);
+        r->count++;
+        r->weights += (double)info.raw[GM_CHECKPOINT_WEIGHTS];
+        r->stored += (double)info.stored[GM_CHECKPOINT_WEIGHTS];
+        r->drop += number_in(info.note, "drop");
+        r->trials += number_in(info.note, "trials");
+        r->beside += beside;
+        r->worst = fmax(r->worst, beside);
+    }
+    gm_tensor_file_destroy(before);
+    gm_tensor_file_destroy(after);
+    gm_free(image);
+    gm_free(back);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    static replay r;
+    gm_error err = {0};
+    gm__recipe recipe = gm__recipe_default();
+    gm_checkpoint_list list = {0};
+    gm_checkpoint_writer *w = NULL;
+    char folder[64] = "/tmp/checkpoint-replay-XXXXXX";
+    if (argc < 3) {
+        fprintf(stderr, "usage: checkpoint_replay RECIPE STORE [checkpoint.KEY=VALUE]...\n");
+        return 2;
+    }
+    gm_status status = gm__recipe_read(argv[1], &recipe, &err);
+    for (int i = 3; i < argc && status == GM_OK; i++) status = gm__recipe_set(argv[i], &recipe, &err);
+    if (status == GM_OK) status = gm__recipe_set("checkpoint.store=quantized", &recipe, &err);
+    if (status == GM_OK) status = gm__recipe_set("checkpoint.keep=0", &recipe, &err);
+    gm__recipe_resolve(&recipe);
+    if (status == GM_OK && !mkdtemp(folder)) status = gm_fail(&err, GM_ERR_IO, "%s: cannot be made", folder);
+    if (status == GM_OK) status = gm__run_store_init(&r.store, &recipe, folder, &err);
+    if (status == GM_OK && !r.store.measured) status = gm_fail(&err, GM_ERR_ARGUMENT, "checkpoint.max_drop must be above 0");
+    if (status == GM_OK) status = gm__yardstick_init(&r.all, &recipe, 1000000, &err);
+    if (status == GM_OK) status = gm_checkpoint_list_read(argv[2], &list, &err);
+    if (status == GM_OK) status = gm_checkpoint_writer_create(r.store.folder, &r.store.settings, &w, &err);
+    printf("%4s %-58s %8s %8s %8s %5s %8s\n", "", "configuration", "ratio", "drop", "beside", "tried", "moved");
+    double start = gm_now();
+    for (int i = 0; i < list.count && status == GM_OK; i++) status = one(&r, w, argv[2], list.item[i].number, &err);
+    double waited, worked;
+    if (w) gm_checkpoint_writer_seconds(w, &waited, &worked);
+    if (status == GM_OK)
+        printf("all: ratio of weights %.2f, mean drop %.4f, beside %.4f (worst %.4f), %.0f trials, %.0f s of %.0f\n", r.weights / r.stored,
+               r.drop / r.count, r.beside / r.count, r.worst, r.trials, worked, gm_now() - start);
+    else fprintf(stderr, "checkpoint_replay: %s\n", err.text);
+    gm_checkpoint_writer_destroy(w);
+    if (status == GM_OK) gm_checkpoint_clear(r.store.folder, NULL);
+    gm_checkpoint_list_fini(&list);
+    gm__run_store_fini(&r.store);
+    gm__yardstick_fini(&r.all);
+    return status == GM_OK ? 0 : 1;
+}
