@@ -11,8 +11,7 @@
 
 typedef struct replay {
     gm__run_store store;
-    gm__yardstick all; // every held-out image
-    double base[2], part_base[2];
+    gm__yardstick all; // twice as many held-out images
     double stored, weights, drop, beside, trials, worst;
     int count;
 } replay;
@@ -24,15 +23,24 @@ static double number_in(const char *note, const char *key) {
     return at ? strtod(at + strlen(quoted), NULL) : NAN;
 }
 
-// Losses on all held-out images, and on those that the search measures with.
-static gm_status losses(replay *r, const gm_tensor_file *image, double *all, double *part, gm_error *err) {
+// Losses on more held-out images than the search measures with.
+static gm_status losses(replay *r, const gm_tensor_file *image, double *loss, gm_error *err) {
     gm_status status = gm__yardstick_measure(&r->all, image, err);
-    memcpy(all, r->all.loss, sizeof r->all.loss);
-    if (status == GM_OK) status = gm__yardstick_measure(&r->store.yardstick, image, err);
-    memcpy(part, r->store.yardstick.loss, sizeof r->store.yardstick.loss);
-    gm_walker_destroy(r->store.yardstick.walker); // the next one is made by the thread that writes
-    r->store.yardstick.walker = NULL;
+    memcpy(loss, r->all.loss, sizeof r->all.loss);
     return status;
+}
+
+// The worst rise of the loss on the images that the search has not seen: what it measured is in the note.
+static double rise_beside(const replay *r, const double *before, const double *after, const char *note) {
+    const char *base = strstr(note, "\"base\":["), *figure = strstr(note, "\"figure\":[");
+    char *b = base ? (char *)base + 7 : NULL, *f = figure ? (char *)figure + 9 : NULL;
+    double n = r->all.val->images, m = b && f ? r->store.yardstick.val->images : 0, worst = -INFINITY;
+    for (int i = 0; i < r->all.choices; i++) {
+        double part = b && f ? strtod(b + 1, &b) : 0, part_after = b && f ? strtod(f + 1, &f) : 0;
+        double old = before[i] * n - part * m;
+        worst = fmax(worst, (after[i] * n - part_after * m - old) / old);
+    }
+    return worst;
 }
 
 static gm_status parse(const uint8_t *image, size_t bytes, gm_tensor_file **out, gm_error *err) {
@@ -44,21 +52,17 @@ static gm_status one(replay *r, gm_checkpoint_writer *w, const char *from, uint6
     size_t bytes = 0, back_bytes = 0;
     gm_checkpoint_info info;
     gm_tensor_file *before = NULL, *after = NULL;
-    double base[2], part_base[2], all[2], part[2];
+    double base[2], now[2];
     gm_status status = gm_checkpoint_load(from, number, &image, &bytes, &info, err);
     if (status == GM_OK) status = parse(image, bytes, &before, err);
-    if (status == GM_OK) status = losses(r, before, base, part_base, err);
+    if (status == GM_OK) status = losses(r, before, base, err);
     if (status == GM_OK) status = gm_checkpoint_writer_save_image(w, image, bytes, NULL, err);
     if (status == GM_OK) status = gm_checkpoint_writer_wait(w, &info, err);
     if (status == GM_OK) status = gm_checkpoint_load(r->store.folder, info.number, &back, &back_bytes, &info, err);
     if (status == GM_OK) status = parse(back, back_bytes, &after, err);
-    if (status == GM_OK) status = losses(r, after, all, part, err);
+    if (status == GM_OK) status = losses(r, after, now, err);
     if (status == GM_OK) {
-        double n = r->all.val->images, m = r->store.yardstick.val->images, beside = -INFINITY;
-        for (int i = 0; i < r->all.choices; i++) {
-            double old = base[i] * n - part_base[i] * m;
-            beside = fmax(beside, (all[i] * n - part[i] * m - old) / old);
-        }
+        double beside = rise_beside(r, base, now, info.note);
         const char *config = strstr(info.note, "\"config\":\"");
         printf("%4llu %-58.*s %8.2f %8.4f %8.4f %5.0f %8.3f\n", (unsigned long long)number, config ? 58 : 5,
                config ? config + 10 : "exact", gm_checkpoint_ratio_weights(&info), number_in(info.note, "drop"), beside,
@@ -98,7 +102,7 @@ int main(int argc, char **argv) {
     if (status == GM_OK && !mkdtemp(folder)) status = gm_fail(&err, GM_ERR_IO, "%s: cannot be made", folder);
     if (status == GM_OK) status = gm__run_store_init(&r.store, &recipe, folder, &err);
     if (status == GM_OK && !r.store.measured) status = gm_fail(&err, GM_ERR_ARGUMENT, "checkpoint.max_drop must be above 0");
-    if (status == GM_OK) status = gm__yardstick_init(&r.all, &recipe, 1000000, &err);
+    if (status == GM_OK) status = gm__yardstick_init(&r.all, &recipe, 2 * recipe.checkpoint.images, &err);
     if (status == GM_OK) status = gm_checkpoint_list_read(argv[2], &list, &err);
     if (status == GM_OK) status = gm_checkpoint_writer_create(r.store.folder, &r.store.settings, &w, &err);
     printf("%4s %-58s %8s %8s %8s %5s %8s\n", "", "configuration", "ratio", "drop", "beside", "tried", "moved");
