@@ -10,14 +10,6 @@ add_executable(checkpoint_table experiments/checkpoint/checkpoint_table.c)
 target_link_libraries(checkpoint_table PRIVATE gamut)
 target_compile_options(checkpoint_table PRIVATE ${GAMUT_WARNINGS})
 
-# A history without loss, as it would have been quantized.
-add_executable(checkpoint_replay experiments/checkpoint/checkpoint_replay.c src/cli/run_store.c src/cli/yardstick.c
-               src/cli/recipe.c src/cli/recipe_settings.c
-               src/cli/recipe_values.c src/cli/args.c)
-target_include_directories(checkpoint_replay PRIVATE ${PROJECT_SOURCE_DIR}/src)
-target_link_libraries(checkpoint_replay PRIVATE gamut)
-target_compile_options(checkpoint_replay PRIVATE ${GAMUT_WARNINGS})
-
 if(BUILD_TESTING)
   add_test(NAME experiments COMMAND bash experiments/testdata/check $<TARGET_FILE:summarise>
            WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})

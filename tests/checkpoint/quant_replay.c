@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// checkpoint_replay RECIPE STORE [KEY=VALUE]...: what a quantized history of the training states in STORE (checkpoints without
+// quant_replay RECIPE STORE [KEY=VALUE]...: what a quantized history of the training states in STORE (checkpoints without
 // loss, of a run of RECIPE) would have taken, under settings of the recipe: checkpoint.max_drop=0.05 checkpoint.stick=0.5. One
 // row a checkpoint and one for all of them; `beside` is the rise on the held-out images that the search did not see. No
 // restores: every state is that of the undisturbed run.
@@ -89,9 +89,9 @@ int main(int argc, char **argv) {
     gm__recipe recipe = gm__recipe_default();
     gm_checkpoint_list list = {0};
     gm_checkpoint_writer *w = NULL;
-    char folder[64] = "/tmp/checkpoint-replay-XXXXXX";
+    char folder[64] = "/tmp/quant-replay-XXXXXX";
     if (argc < 3) {
-        fprintf(stderr, "usage: checkpoint_replay RECIPE STORE [checkpoint.KEY=VALUE]...\n");
+        fprintf(stderr, "usage: quant_replay RECIPE STORE [checkpoint.KEY=VALUE]...\n");
         return 2;
     }
     gm_status status = gm__recipe_read(argv[1], &recipe, &err);
@@ -113,7 +113,7 @@ int main(int argc, char **argv) {
     if (status == GM_OK)
         printf("all: ratio of weights %.2f, mean drop %.4f, beside %.4f (worst %.4f), %.0f trials, %.0f s of %.0f\n", r.weights / r.stored,
                r.drop / r.count, r.beside / r.count, r.worst, r.trials, worked, gm_now() - start);
-    else fprintf(stderr, "checkpoint_replay: %s\n", err.text);
+    else fprintf(stderr, "quant_replay: %s\n", err.text);
     gm_checkpoint_writer_destroy(w);
     if (status == GM_OK) gm_checkpoint_clear(r.store.folder, NULL);
     gm_checkpoint_list_fini(&list);
