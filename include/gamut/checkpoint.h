@@ -57,6 +57,8 @@ typedef struct gm_checkpoint_settings {
     const gm_checkpoint_quality *quality; // of quantized ones: looks for the smallest configuration within max_drop; NULL:
                                           // `config` as it is
     double max_drop; // largest relative rise of a figure; default 0.01
+    double stick;    // a weight keeps its centre while it lies within this share of the neighbouring bin: smaller differences,
+                     // more error; 0: the nearest always, 1 at most; default 0.25
     int most_trials; // configurations measured for one checkpoint; 0: as many as the search asks for; default 0
     char config[64]; // default "": the quantizer's; "bins=8 embedding=16 prune=0.3 protect=0.0005 by=sensitivity"
     char coder[16];  // default "": rans; or paper, rle, huffman

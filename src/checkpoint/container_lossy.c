@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lossy tensors: weights through the quantizer, the optimizer's moments dropped or rounded. What neither takes (norms, biases,
-// values that are not finite) stays exact, and when no configuration keeps the bound, everything does.
+// Lossy tensors: weights through the quantizer, the optimizer's moments dropped or rounded. What neither takes (values that are
+// not finite) stays exact, and when no configuration keeps the bound, all weights do.
 #include "checkpoint/container_lossy.h"
 
 #include <stdlib.h>
@@ -16,6 +16,7 @@ void gm__lossy_fini(gm__lossy *l) {
 }
 
 static gm__quant_kind kind_of(const gm_tensor_info *t) {
+    if (t->rank < 2 || t->bytes / 4 < GM__QUANT_SMALLEST) return GM__QUANT_SMALL;
     if (strstr(t->name, "embed")) return GM__QUANT_EMBEDDING;
     if (strstr(t->name, "attn") || strstr(t->name, "attention")) return GM__QUANT_ATTENTION;
     if (t->rank == 4 && t->dims[1] == 1 && t->dims[0] > 1 && t->dims[2] > 1) return GM__QUANT_DEPTHWISE;
@@ -39,7 +40,7 @@ static void decide(const gm_tensor_file *image, size_t head, const gm_checkpoint
         gm_checkpoint_role role = gm__role_of(t, state);
         bool able = t->type == GM_F32 && place % 4 == 0 && t->bytes > 0;
         place += t->bytes;
-        if (role == GM_CHECKPOINT_WEIGHTS && able && gm__quant_takes(t->rank, (size_t)(t->bytes / 4), t->data)) {
+        if (role == GM_CHECKPOINT_WEIGHTS && able && gm__quant_takes((size_t)(t->bytes / 4), t->data)) {
             l->use[i] = GM__USE_QUANT;
             l->quantized++;
         } else if (role == GM_CHECKPOINT_OPTIMIZER && s->optimizer == GM_CHECKPOINT_DROP) {
@@ -108,7 +109,10 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
         status = gm__quant_search(tensor, tensors, settings, previous, last ? gm__quant_state_config(last) : NULL, &how,
                                   &quality, result, err);
     gm_free(m.name);
-    if (status == GM_OK && result->found) settings->config = result->chosen.config;
+    if (status == GM_OK && result->found) {
+        settings->config = result->chosen.config;
+        if (result->chosen.fresh) settings->stick = 0;
+    }
     return status;
 }
 
@@ -138,8 +142,9 @@ static void write_report(gm__lossy *l, const gm__quant_settings *s, const gm__qu
                      r->weights ? 8 * (double)r->bytes / (double)r->weights : 0, r->error);
     size_t used = (size_t)n;
     if (found && used < sizeof l->report) {
-        n = snprintf(l->report + used, sizeof l->report - used, ",\"drop\":%.6g,\"trials\":%d,\"guided\":%s",
-                     found->chosen.drop, found->trials, found->guided ? "true" : "false");
+        n = snprintf(l->report + used, sizeof l->report - used, ",\"drop\":%.6g,\"trials\":%d,\"guided\":%s,\"fresh\":%s",
+                     found->chosen.drop, found->trials, found->guided ? "true" : "false",
+                     found->chosen.fresh ? "true" : "false");
         used += (size_t)n;
         used = append_figures(l->report, used, sizeof l->report, "base", found->base, figures);
         used = append_figures(l->report, used, sizeof l->report, "figure", found->chosen.figure, figures);
@@ -167,6 +172,7 @@ static gm_status make_weights(const gm_tensor_file *image, const gm_checkpoint_s
     l->shape = gm_alloc((size_t)l->quantized, sizeof *l->shape);
     gm_status status = tensor && l->shape ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to quantize a checkpoint");
     settings.parallel = false; // training has the threads
+    settings.stick = (float)s->stick;
     if (status == GM_OK && s->config[0]) status = gm__quant_config_parse(s->config, &settings.config, err);
     if (status == GM_OK && s->coder[0]) status = gm__quant_coder_parse(s->coder, &settings.coder, err);
     if (status == GM_OK) list_quantized(image, l, tensor);

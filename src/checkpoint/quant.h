@@ -10,7 +10,7 @@
 //   reading  gm__quant_decode(blob, shapes, previous state) -> next state; along a chain only ids are decoded;
 //            gm__quant_values(state, i, out) gives the weights of the last one
 //   resuming the state that decoding gave is, bit for bit, the one that encoding gave
-// Only tensors for which gm__quant_takes says yes belong here; all others (norms, biases, one dimension, NaN or infinity)
+// Only tensors for which gm__quant_takes says yes belong here; all others (a NaN or an infinity)
 // are the store's own, and stay exact.
 #ifndef GAMUT_CHECKPOINT_QUANT_H
 #define GAMUT_CHECKPOINT_QUANT_H
@@ -29,7 +29,7 @@ enum {
 // Layer types. The prune threshold is one per type, over all its tensors; embeddings have their own number of bins.
 typedef enum gm__quant_kind {
     GM__QUANT_CONV = 0, GM__QUANT_DEPTHWISE = 1, GM__QUANT_LINEAR = 2, GM__QUANT_ATTENTION = 3, GM__QUANT_EMBEDDING = 4,
-    GM__QUANT_OTHER = 5
+    GM__QUANT_OTHER = 5, GM__QUANT_SMALL = 6 // one dimension, or few elements: no codebook, all are protected
 } gm__quant_kind;
 
 // What a reader must know of a tensor beforehand (from the manifest); it bounds what decoding may allocate.
@@ -53,8 +53,8 @@ typedef struct gm__quant_tensor {
     gm__quant_source source; // the same for all tensors of a kind
 } gm__quant_tensor;
 
-// True when the tensor may be made lossy: at least two dimensions, at least GM__QUANT_SMALLEST elements, all finite.
-bool gm__quant_takes(int rank, size_t count, const float *weights);
+// True when the tensor may be made lossy: all its elements are finite.
+bool gm__quant_takes(size_t count, const float *weights);
 
 // ---------------------------------------------------------------------------------------------
 // Settings.
@@ -151,20 +151,25 @@ typedef struct gm__quant_quality {
 
 typedef struct gm__quant_trial { // one evaluation
     gm__quant_config config;
+    bool fresh;    // with `stick` 0 in place of that of the settings
+    double error;  // of the weights, squared, relative
     double bits;   // a weight, entropy of the ids (given the previous ones) with codebooks and protected values
     double figure[GM__QUANT_METRICS];
     double drop;   // worst relative rise of a figure; may be negative
     bool feasible; // drop <= max_drop
 } gm__quant_trial;
 
-typedef enum gm__quant_method { GM__QUANT_GUIDED, GM__QUANT_NEIGHBOURS, GM__QUANT_BRUTE } gm__quant_method;
+typedef enum gm__quant_method {
+    GM__QUANT_GUIDED,    // the whole cube, as published for a first checkpoint
+    GM__QUANT_PREDICTED, // near the last configuration, by the error of the weights; guided when that finds nothing
+    GM__QUANT_BRUTE
+} gm__quant_method;
 
 typedef struct gm__quant_search_settings {
     double max_drop;         // default 0.05, relative
     int distance;            // of the neighbourhood, in steps of the cube; default 2
-    double better;           // the other metric is taken when it lowers the drop by this share; default 0.1
     int most_trials;         // 0: no limit; the search then ends with the best found so far
-    gm__quant_method method; // first tried; default neighbours (guided when there is no last configuration)
+    gm__quant_method method; // default predicted
 } gm__quant_search_settings;
 gm__quant_search_settings gm__quant_search_settings_default(void);
 
@@ -173,7 +178,7 @@ typedef struct gm__quant_search_result {
     gm__quant_trial chosen;
     gm__quant_trial trial[512]; // in order
     int trials;
-    bool guided;             // the neighbourhood had none, or there was no last configuration
+    bool guided;             // the whole cube was searched
     double base[GM__QUANT_METRICS]; // figures of the weights as they are
 } gm__quant_search_result;
 // s->config is ignored; everything else of s is used for the trials, so that what is measured is what encode writes.

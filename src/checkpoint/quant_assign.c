@@ -34,8 +34,9 @@ typedef struct limits {
     int prune, prune_was, magnitude, magnitude_was, sensitivity, sensitivity_was;
 } limits;
 
-static limits limits_of(const gm__thresholds *t, float stick) {
+static limits limits_of(const gm__thresholds *t, gm__quant_kind kind, float stick) {
     int slack = (int)lrintf(stick * GM__OCTAVE);
+    if (kind == GM__QUANT_SMALL) return (limits){.magnitude = 0}; // all at or above it, but zeros
     return (limits){.prune = gm_max(t->prune - slack, 0), .prune_was = t->prune > 0 ? t->prune + slack : 0,
                     .magnitude = t->protect_magnitude + slack, .magnitude_was = gm_max(t->protect_magnitude - slack, 0),
                     .sensitivity = t->protect_sensitivity + slack,
@@ -123,16 +124,19 @@ static void round_centres(float *centre, int k) {
 static gm_status warm_centres(const double *x, const double *w, int n, const gm__part *last, float *centre, int k,
                               gm_error *err) {
     gm_status status = exact_centres(x, w, n, centre, k, err);
-    if (status != GM_OK || !last || last->bins != k) return status;
+    if (status != GM_OK || !last) return status;
     float old[GM__QUANT_BINS], moved[GM__QUANT_BINS];
-    for (int c = 0; c < k; c++) old[c] = moved[c] = gm_bf16_to_f32(last->centre[c]);
+    int bins = last->bins;
+    for (int c = 0; c < bins; c++) old[c] = moved[c] = gm_bf16_to_f32(last->centre[c]);
+    if (bins > k) gm__cluster_shrink(x, w, n, moved, bins, k);
+    else if (gm__cluster_grow(x, w, n, moved, bins, k) < k) return GM_OK;
     gm__cluster_lloyd(x, w, n, moved, k, LLOYD_WARM);
     round_centres(centre, k);
     round_centres(moved, k);
     double fresh = gm__cluster_loss(x, w, n, centre, k), warm = gm__cluster_loss(x, w, n, moved, k);
     if (warm > 1.25 * fresh) return GM_OK; // the weights have moved away: start anew
-    double still = gm__cluster_loss(x, w, n, old, k);
-    memcpy(centre, still <= settled * warm ? old : moved, (size_t)k * sizeof *centre);
+    bool stay = bins == k && gm__cluster_loss(x, w, n, old, k) <= settled * warm;
+    memcpy(centre, stay ? old : moved, (size_t)k * sizeof *centre);
     return GM_OK;
 }
 
@@ -218,13 +222,28 @@ static void nearest(const gm__quant_tensor *t, const uint8_t *before, const uint
     }
 }
 
+// Previous ids as those of the new codebook, of another size: the nearest centre of each. *out: NULL when there is no memory.
+static void translate(const gm__part *last, const gm__part *p, const uint8_t *before, uint8_t **out) {
+    uint8_t to[256];
+    memset(to, UINT8_MAX, sizeof to);
+    for (int b = 0; b < last->bins; b++) {
+        float was = gm_bf16_to_f32(last->centre[b]);
+        int best = 0;
+        for (int c = 1; c < p->bins; c++)
+            if (fabsf(gm_bf16_to_f32(p->centre[c]) - was) < fabsf(gm_bf16_to_f32(p->centre[best]) - was)) best = c;
+        to[b] = (uint8_t)best;
+    }
+    *out = gm_alloc(p->count, 1);
+    for (size_t i = 0; *out && i < p->count; i++) (*out)[i] = to[before[i]];
+}
+
 static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     const gm__quant_tensor *t = &w->tensor[i];
     gm__part *p = &w->state->part[i];
     const gm__part *last = w->previous ? &w->previous->part[i] : NULL;
     const uint8_t *before = last ? w->previous->ids + last->first : NULL;
     uint8_t *ids = w->state->ids + p->first;
-    limits l = limits_of(&w->threshold[t->shape.kind], before ? w->s->stick : 0);
+    limits l = limits_of(&w->threshold[t->shape.kind], t->shape.kind, before ? w->s->stick : 0);
     memset(r->count, 0, RANKS * sizeof *r->count);
     split_tiers(t, &l, w->s->config.by_sensitivity, before, ids, r->count);
     gm_status status = codebook(w, i, r, ids, last, err);
@@ -233,9 +252,14 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     while (low < RANKS && !r->count[low]) low++;
     while (high > low && !r->count[high]) high--;
     if (low == RANKS) return GM_OK;
-    bool sticky = last && last->bins == p->bins && w->s->stick > 0;
     fill_table(p, (double)w->s->stick, low, high, r->table);
-    nearest(t, sticky ? before : NULL, r->table, ids);
+    uint8_t *translated = NULL;
+    if (last && last->bins != p->bins) {
+        translate(last, p, before, &translated);
+        if (!translated) return gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
+    }
+    nearest(t, w->s->stick > 0 ? translated ? translated : before : NULL, r->table, ids);
+    gm_free(translated);
     return GM_OK;
 }
 

@@ -144,31 +144,11 @@ static gm_status assemble(const gm__quant_state *s, const gm__quant_settings *se
     return GM_OK;
 }
 
-// Relative squared error of what was decoded, summed tensor by tensor.
-static void measure_error(const gm__quant_tensor *tensor, const gm__quant_state *s, gm__quant_report *report) {
-    double all = 0, wrong = 0;
-    for (int i = 0; i < s->tensors; i++) {
-        const gm__part *p = &s->part[i];
-        const gm_bf16 *kept = s->kept + p->kept_first;
-        float value[64] = {0};
-        double tensor_all = 0, tensor_wrong = 0;
-        for (int b = 0; b < p->bins; b++) value[b] = gm_bf16_to_f32(p->centre[b]);
-        for (size_t j = 0; j < p->count; j++) {
-            uint8_t id = s->ids[p->first + j];
-            float w = tensor[i].weights[j], v = id == GM__QUANT_PROTECTED ? gm_bf16_to_f32(*kept++) : value[id];
-            tensor_all += (double)w * (double)w;
-            tensor_wrong += (double)(w - v) * (double)(w - v);
-            report->pruned += id == GM__QUANT_PRUNED;
-        }
-        all += tensor_all;
-        wrong += tensor_wrong;
-    }
-    report->error = all > 0 ? wrong / all : 0;
-}
-
 static void count_report(const gm__quant_state *s, const gm__quant_state *previous, const gm__counts *counts,
                          gm__quant_report *r) {
     r->weights = s->weights;
+    for (int i = 0; i < s->tensors; i++)
+        for (int a = 0; a < GM__QUANT_LEVELS; a++) r->pruned += counts[i].n[a][GM__QUANT_PRUNED];
     r->protected_ = s->kept_count;
     r->centres = r->weights - r->protected_ - r->pruned;
     for (int i = 0; i < s->tensors && previous; i++)
@@ -197,7 +177,7 @@ gm_status gm__quant_encode(const gm__quant_tensor *tensor, int tensors, const gm
     if (status == GM_OK) status = assemble(state, s, previous, &p, blob, bytes, err);
     if (status == GM_OK && report) {
         r.bytes = *bytes;
-        measure_error(tensor, state, &r);
+        r.error = gm__quant_error(tensor, state);
         count_report(state, previous, counts, &r);
         *report = r;
     }

@@ -53,6 +53,68 @@ void gm__cluster_lloyd(const double *x, const double *w, int n, float *centre, i
     }
 }
 
+// The centres of the cell from..to-1 and their loss, best cut in two; false: it has one point at most.
+static double cut(const double *x, const double *w, int from, int to, float two[2]) {
+    double mass = 0, sum = 0, left = 0, left_sum = 0, best = -1;
+    for (int i = from; i < to; i++) {
+        mass += w[i];
+        sum += w[i] * x[i];
+    }
+    for (int i = from; i + 1 < to; i++) { // what the cut saves: the spread between the two means
+        left += w[i];
+        left_sum += w[i] * x[i];
+        double a = left_sum / left, b = (sum - left_sum) / (mass - left), saved = left * (mass - left) / mass * (a - b) * (a - b);
+        if (!(saved > best)) continue;
+        best = saved;
+        two[0] = (float)a;
+        two[1] = (float)b;
+    }
+    return best;
+}
+
+int gm__cluster_grow(const double *x, const double *w, int n, float *centre, int k, int to) {
+    for (; k < to; k++) {
+        double best = 0;
+        float pair[2] = {0}, two[2];
+        int at = -1;
+        for (int c = 0, i = 0; c < k; c++) {
+            int end = cell_end(x, n, i, centre, k, c);
+            double saved = cut(x, w, i, end, two);
+            if (saved > best) {
+                best = saved;
+                at = c;
+                memcpy(pair, two, sizeof pair);
+            }
+            i = end;
+        }
+        if (at < 0) break; // no cell has two points
+        memmove(centre + at + 2, centre + at + 1, (size_t)(k - at - 1) * sizeof *centre);
+        centre[at] = pair[0];
+        centre[at + 1] = pair[1];
+    }
+    return k;
+}
+
+void gm__cluster_shrink(const double *x, const double *w, int n, float *centre, int k, int to) {
+    for (; k > to; k--) {
+        double mass[GM__QUANT_BINS] = {0}, best = INFINITY;
+        int at = 0;
+        for (int c = 0, i = 0; c < k; c++)
+            for (int end = cell_end(x, n, i, centre, k, c); i < end; i++) mass[c] += w[i];
+        for (int c = 0; c + 1 < k; c++) { // what joining two costs
+            double both = mass[c] + mass[c + 1], gap = (double)centre[c + 1] - (double)centre[c];
+            double lost = both > 0 ? mass[c] * mass[c + 1] / both * gap * gap : 0;
+            if (lost < best) {
+                best = lost;
+                at = c;
+            }
+        }
+        double both = mass[at] + mass[at + 1];
+        if (both > 0) centre[at] = (float)((mass[at] * (double)centre[at] + mass[at + 1] * (double)centre[at + 1]) / both);
+        memmove(centre + at + 1, centre + at + 2, (size_t)(k - at - 2) * sizeof *centre);
+    }
+}
+
 void gm__cluster_seed(const double *x, const double *w, int n, float *centre, int k, gm_rng *rng) {
     int chosen = 0;
     while (chosen < k) {

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-const int gm__cube_size[GM__CUBE_AXES] = {6, 6, 3};
+const int gm__cube_size[GM__CUBE_AXES] = {10, 6, 3};
 
 int gm__cell_number(const gm__cell *c) { return (c->at[0] * gm__cube_size[1] + c->at[1]) * gm__cube_size[2] + c->at[2]; }
 
@@ -155,37 +155,6 @@ gm_status gm__cube_brute(const gm__cube_questions *q, gm__cell *best, double *be
     for (int i = 0; i < GM__CUBE_CELLS && status == GM_OK; i++) {
         gm__cell c = gm__cell_at(i);
         status = ask(&s, &c, &yes);
-    }
-    end(&s, best, best_bits, found);
-    return status;
-}
-
-gm_status gm__cube_neighbours(const gm__cube_questions *q, const gm__cell *from, int distance, gm__cell *best,
-                              double *best_bits, bool *found, gm_error *err) {
-    search s;
-    gm__cell near[GM__CUBE_CELLS];
-    double bits[GM__CUBE_CELLS];
-    int n = 0;
-    gm_status status = GM_OK;
-    begin(&s, q, *best_bits, err);
-    for (int i = 0; i < GM__CUBE_CELLS && status == GM_OK; i++) {
-        gm__cell c = gm__cell_at(i);
-        int steps = 0;
-        for (int a = 0; a < GM__CUBE_AXES; a++) steps += c.at[a] - from->at[a];
-        if (!at_most(from, &c) || steps > distance) continue;
-        double b = 0;
-        status = q->cost(q->self, &c, &b, err);
-        int j = n++;
-        for (; j > 0 && bits[j - 1] > b; j--) { // kept in order of cost
-            bits[j] = bits[j - 1];
-            near[j] = near[j - 1];
-        }
-        bits[j] = b;
-        near[j] = c;
-    }
-    for (int i = 0; i < n && status == GM_OK && !s.found && !s.stop; i++) {
-        bool yes;
-        status = ask(&s, &near[i], &yes);
     }
     end(&s, best, best_bits, found);
     return status;

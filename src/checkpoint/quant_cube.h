@@ -6,11 +6,11 @@
 
 #include <gamut/base.h>
 
-enum { GM__CUBE_AXES = 3, GM__CUBE_CELLS = 6 * 6 * 3 };
+enum { GM__CUBE_AXES = 3, GM__CUBE_CELLS = 10 * 6 * 3 };
 typedef struct gm__cell {
     int at[GM__CUBE_AXES]; // 0 cheapest
 } gm__cell;
-extern const int gm__cube_size[GM__CUBE_AXES]; // 6, 6, 3
+extern const int gm__cube_size[GM__CUBE_AXES]; // 10, 6, 3
 int gm__cell_number(const gm__cell *c);        // 0 .. GM__CUBE_CELLS-1
 gm__cell gm__cell_at(int number);
 
@@ -27,8 +27,5 @@ typedef struct gm__cube_questions {
 // below the last infeasible point is feasible and nothing at or above the feasible one is cheaper; the rest is cut into boxes.
 gm_status gm__cube_guided(const gm__cube_questions *q, gm__cell *best, double *best_bits, bool *found, gm_error *err);
 gm_status gm__cube_brute(const gm__cube_questions *q, gm__cell *best, double *best_bits, bool *found, gm_error *err);
-// Cells within `distance` steps of `from`, none with an axis more aggressive, cheapest first; ends at the first feasible.
-gm_status gm__cube_neighbours(const gm__cube_questions *q, const gm__cell *from, int distance, gm__cell *best,
-                              double *best_bits, bool *found, gm_error *err);
 
 #endif

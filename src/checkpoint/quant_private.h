@@ -33,6 +33,8 @@ gm_status gm__quant_state_create(const gm__quant_shape *shape, size_t stride, in
                                  gm__quant_state **out, gm_error *err);
 gm_status gm__quant_state_index(gm__quant_state *s, gm_error *err); // counts the protected, makes room for their values
 void gm__quant_state_seal(gm__quant_state *s);                      // computes the hash
+// Mean of (weight - decoded)^2 over mean of weight^2, summed tensor by tensor.
+double gm__quant_error(const gm__quant_tensor *tensor, const gm__quant_state *s);
 void gm__quant_run(bool parallel, int units, gm_task *task, void *context);
 bool gm__quant_config_valid(const gm__quant_config *c);
 
@@ -95,6 +97,10 @@ double gm__cluster_loss(const double *x, const double *w, int n, const float *ce
 // Exact; GM_ERR_MEMORY. Fewer points than centres: the last is repeated.
 gm_status gm__cluster_exact(const double *x, const double *w, int n, float *centre, int k, gm_error *err);
 void gm__cluster_lloyd(const double *x, const double *w, int n, float *centre, int k, int steps);
+// From k centres to `to`: the cell is cut in two that saves most, or the neighbours joined that lose least, until there are
+// enough (grow: or no cell has two points; the number is returned).
+int gm__cluster_grow(const double *x, const double *w, int n, float *centre, int k, int to);
+void gm__cluster_shrink(const double *x, const double *w, int n, float *centre, int k, int to);
 void gm__cluster_seed(const double *x, const double *w, int n, float *centre, int k, gm_rng *rng); // k-means++, n >= 1
 
 // --- quant_assign.c: from tensors to ids.

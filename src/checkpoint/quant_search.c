@@ -7,12 +7,18 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const int bins_of[] = {4, 6, 8, 12, 16, 32}, embedding_of[] = {16, 32};
+static const int bins_of[] = {4, 5, 6, 7, 8, 10, 12, 16, 24, 32}, embedding_of[] = {16, 32};
 static const float prune_of[] = {0.5f, 0.4f, 0.3f, 0.2f, 0.1f, 0}, protect_of[] = {0.0005f, 0.005f, 0.01f};
-enum { TRIALS = 512 };
+enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bins_of };
+// What loss rises by goes with the squared error of the weights, but not closely: at the next checkpoint the same configuration
+// may cost four times as much, or nothing. So of the bound, ...
+static const double less = 0.12;      // by this much less is aimed at after each attempt that failed
+static const double spare = 0.6;      // this much is aimed at when there is a configuration that will do
+static const double believed = 0.25;  // a measured rise below this is taken for this
+static const double worthwhile = 0.95; // and of the bits: what another configuration must get by with
 
 gm__quant_search_settings gm__quant_search_settings_default(void) {
-    return (gm__quant_search_settings){.max_drop = 0.05, .distance = 2, .better = 0.1, .method = GM__QUANT_NEIGHBOURS};
+    return (gm__quant_search_settings){.max_drop = 0.05, .distance = 2, .method = GM__QUANT_PREDICTED};
 }
 
 typedef struct job {
@@ -28,7 +34,10 @@ typedef struct job {
     const float **decoded; // the same, as quality takes it
     bool by_sensitivity;
     int embedding_bins;
-    double bits[2][2][GM__CUBE_CELLS]; // 0: not known; [metric][embedding]
+    bool fresh; // every weight goes to its nearest centre: less error, more bits
+    struct {
+        double bits, wrong; // bits a weight (0: not known), squared error of the weights
+    } known[2][2][2][GM__CUBE_CELLS]; // [metric][embedding][fresh]
 } job;
 
 static gm__quant_config config_of(const job *j, const gm__cell *c) {
@@ -36,17 +45,18 @@ static gm__quant_config config_of(const job *j, const gm__cell *c) {
                               .protect = protect_of[c->at[2]], .by_sensitivity = j->by_sensitivity};
 }
 
-static double *known_bits(job *j, const gm__cell *c) {
-    return &j->bits[j->by_sensitivity][j->embedding_bins == embedding_of[1]][gm__cell_number(c)];
-}
-
-static gm_status quantize(job *j, const gm__quant_config *c, gm__quant_state **state, double *bits, gm_error *err) {
+// bits and error: of the state.
+static gm_status quantize(job *j, const gm__quant_config *c, gm__quant_state **state, double *bits, double *wrong,
+                          gm_error *err) {
     gm__counts *counts = NULL;
-    j->s.config = *c;
-    gm_status status = gm__quant_assign(j->tensor, j->tensors, &j->scores, &j->s, j->previous, state, err);
+    gm__quant_settings s = j->s;
+    s.config = *c;
+    if (j->fresh) s.stick = 0;
+    gm_status status = gm__quant_assign(j->tensor, j->tensors, &j->scores, &s, j->previous, state, err);
     if (status != GM_OK) return status;
-    status = gm__quant_count(*state, j->previous, j->s.parallel, &counts, err);
-    if (status == GM_OK) *bits = gm__quant_bits(*state, j->previous, counts);
+    status = gm__quant_count(*state, j->previous, s.parallel, &counts, err);
+    if (status == GM_OK) *bits = fmax(gm__quant_bits(*state, j->previous, counts), 1e-9);
+    if (status == GM_OK) *wrong = gm__quant_error(j->tensor, *state);
     gm_free(counts);
     if (status == GM_OK) return GM_OK;
     gm__quant_state_destroy(*state);
@@ -54,19 +64,25 @@ static gm_status quantize(job *j, const gm__quant_config *c, gm__quant_state **s
     return status;
 }
 
-static gm_status cost(void *self, const gm__cell *c, double *bits, gm_error *err) {
-    job *j = self;
-    double *known = known_bits(j, c);
+static gm_status cost_of(job *j, const gm__cell *c, double *bits, double *wrong, gm_error *err) {
+    int embedding = j->embedding_bins == embedding_of[1], cell = gm__cell_number(c);
+    double *known = &j->known[j->by_sensitivity][embedding][j->fresh][cell].bits;
+    double *error = &j->known[j->by_sensitivity][embedding][j->fresh][cell].wrong;
     if (*known == 0) {
         gm__quant_config config = config_of(j, c);
         gm__quant_state *state = NULL;
-        gm_status status = quantize(j, &config, &state, known, err);
-        gm__quant_state_destroy(state);
+        gm_status status = quantize(j, &config, &state, known, error, err);
         if (status != GM_OK) return status;
-        if (*known <= 0) *known = 1e-9;
+        gm__quant_state_destroy(state);
     }
     *bits = *known;
+    *wrong = *error;
     return GM_OK;
+}
+
+static gm_status cost(void *self, const gm__cell *c, double *bits, gm_error *err) {
+    double wrong;
+    return cost_of(self, c, bits, &wrong, err);
 }
 
 // The worst relative rise of a figure; figures that are not finite are no good at all.
@@ -80,9 +96,17 @@ static double worst_rise(const job *j, const double *figure) {
     return worst;
 }
 
-static bool same_config(const gm__quant_config *a, const gm__quant_config *b) {
-    return a->bins == b->bins && a->embedding_bins == b->embedding_bins && a->prune == b->prune &&
-           a->protect == b->protect && a->by_sensitivity == b->by_sensitivity;
+// Whether the cell was measured already, in the way of now.
+static gm__quant_trial *trial_of(const job *j, const gm__cell *cell) {
+    gm__quant_config a = config_of(j, cell);
+    for (int i = 0; i < j->out->trials; i++) {
+        gm__quant_trial *t = &j->out->trial[i];
+        const gm__quant_config *b = &t->config;
+        if (a.bins == b->bins && a.embedding_bins == b->embedding_bins && a.prune == b->prune && a.protect == b->protect &&
+            a.by_sensitivity == b->by_sensitivity && t->fresh == j->fresh)
+            return t;
+    }
+    return NULL;
 }
 
 // The cheapest feasible trial is the result.
@@ -97,10 +121,10 @@ static bool spent(const job *j) {
     return j->out->trials >= TRIALS || (most > 0 && j->out->trials >= most);
 }
 
-static gm_status evaluate(job *j, const gm__quant_config *c, gm__quant_trial **trial, gm_error *err) {
+static gm_status evaluate(job *j, const gm__cell *c, gm__quant_trial **trial, gm_error *err) {
     gm__quant_state *state = NULL;
-    gm__quant_trial t = {.config = *c};
-    gm_status status = quantize(j, c, &state, &t.bits, err);
+    gm__quant_trial t = {.config = config_of(j, c), .fresh = j->fresh};
+    gm_status status = quantize(j, &t.config, &state, &t.bits, &t.error, err);
     if (status != GM_OK) return status;
     for (int i = 0; i < j->tensors; i++) gm__quant_values(state, i, j->values[i]);
     gm__quant_state_destroy(state);
@@ -110,21 +134,18 @@ static gm_status evaluate(job *j, const gm__quant_config *c, gm__quant_trial **t
     t.feasible = t.drop <= j->search->max_drop;
     *trial = &j->out->trial[j->out->trials++];
     **trial = t;
+    consider(j, *trial);
     return GM_OK;
 }
 
 static gm_status feasible(void *self, const gm__cell *c, bool *yes, bool *stop, gm_error *err) {
     job *j = self;
-    gm__quant_config config = config_of(j, c);
-    gm__quant_trial *trial = NULL;
-    for (int i = 0; i < j->out->trials && !trial; i++) // tried when the metrics were compared, or nearby
-        if (same_config(&j->out->trial[i].config, &config)) trial = &j->out->trial[i];
+    gm__quant_trial *trial = trial_of(j, c); // predicted, and tried
     if (!trial) {
         if ((*stop = spent(j))) return GM_OK;
-        gm_status status = evaluate(j, &config, &trial, err);
+        gm_status status = evaluate(j, c, &trial, err);
         if (status != GM_OK) return status;
     }
-    consider(j, trial);
     *yes = trial->feasible;
     return GM_OK;
 }
@@ -148,6 +169,7 @@ static gm_status whole_cube(job *j, gm_error *err) {
     double bits = j->out->found ? j->out->chosen.bits : INFINITY;
     int embeddings = has_embedding(j) ? 2 : 1, metrics = has_importance(j) ? 2 : 1;
     j->out->guided = true;
+    j->fresh = false;
     for (int e = 0; e < embeddings; e++) {
         for (int m = 0; m < metrics && status == GM_OK; m++) {
             gm__cell cell;
@@ -175,25 +197,57 @@ static int nearest_float(const float *list, int n, float v) {
     return best;
 }
 
-// The same configuration by both metrics, then its neighbourhood by the better one.
-static gm_status neighbourhood(job *j, const gm__quant_config *last, gm_error *err) {
-    gm__cube_questions q = {cost, feasible, j};
-    gm__cell from = {{nearest_int(bins_of, 6, last->bins), nearest_float(prune_of, 6, last->prune),
-                      nearest_float(protect_of, 3, last->protect)}}, best;
-    double drop[2] = {INFINITY, INFINITY}, bits = INFINITY;
-    bool found = false, metric = last->by_sensitivity;
-    j->embedding_bins = embedding_of[nearest_int(embedding_of, 2, last->embedding_bins)];
-    for (int m = 0; m < (has_importance(j) ? 2 : 1) && !spent(j); m++) {
-        gm__quant_trial *trial;
-        j->by_sensitivity = m == 0 ? metric : !metric;
-        gm__quant_config c = config_of(j, &from);
-        gm_status status = evaluate(j, &c, &trial, err);
+// The cheapest cell within `distance` of `from`, cheaper than the best so far, not measured yet, whose weights are wrong by at
+// most `most`. *found: there is one; it is to be measured as j->fresh then says.
+static gm_status promising(job *j, const gm__cell *from, int distance, double most, gm__cell *best, bool *found, gm_error *err) {
+    double least = j->out->found ? j->out->chosen.bits * worthwhile : INFINITY;
+    bool fresh = false;
+    *found = false;
+    for (int n = 0; n < 2 * GM__CUBE_CELLS; n++) {
+        gm__cell c = gm__cell_at(n % GM__CUBE_CELLS);
+        int steps = 0;
+        double bits, wrong;
+        for (int a = 0; a < GM__CUBE_AXES; a++) steps += abs(c.at[a] - from->at[a]);
+        j->fresh = n >= GM__CUBE_CELLS;
+        if (steps > distance || trial_of(j, &c) || (j->fresh && (!j->previous || j->s.stick <= 0))) continue;
+        gm_status status = cost_of(j, &c, &bits, &wrong, err);
         if (status != GM_OK) return status;
-        drop[j->by_sensitivity] = trial->drop;
+        if (bits >= least || wrong > most) continue;
+        least = bits;
+        fresh = j->fresh;
+        *best = c;
+        *found = true;
     }
-    double gain = drop[metric] - drop[!metric];
-    j->by_sensitivity = gain > 0 && gain >= j->search->better * fabs(drop[metric]) ? !metric : metric;
-    return gm__cube_neighbours(&q, &from, j->search->distance, &best, &bits, &found, err);
+    j->fresh = fresh;
+    return GM_OK;
+}
+
+// From the last configuration, or one in the middle, to what promises to be good enough, or to be cheaper and still good
+// enough. Once there was a last one, a single attempt to be cheaper is made: the usual checkpoint takes two measurements.
+static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) {
+    static const gm__cell middle = {{4, 4, 0}};
+    gm__cell from = middle, next;
+    double slopes = 0;
+    int distance = last ? j->search->distance : FAR;
+    bool more = true;
+    if (last)
+        from = (gm__cell){{nearest_int(bins_of, BINS, last->bins), nearest_float(prune_of, 6, last->prune),
+                           nearest_float(protect_of, 3, last->protect)}};
+    j->embedding_bins = last ? embedding_of[nearest_int(embedding_of, 2, last->embedding_bins)] : embedding_of[0];
+    j->by_sensitivity = last && last->by_sensitivity && has_importance(j);
+    next = from;
+    for (int tried = 1; tried <= ATTEMPTS && more && !spent(j); tried++) {
+        bool before = j->out->found;
+        gm__quant_trial *trial;
+        gm_status status = evaluate(j, &next, &trial, err);
+        if (status != GM_OK || (before && last)) return status;
+        slopes += fmax(trial->drop / j->search->max_drop, believed) / fmax(trial->error, 1e-12);
+        double aim = (j->out->found ? spare : 1 - less * (tried - 1)) * tried / slopes;
+        more = false;
+        for (int steps = distance; !more && steps <= (j->out->found ? distance : FAR); steps *= 2)
+            if ((status = promising(j, &from, steps, aim, &next, &more, err)) != GM_OK) return status;
+    }
+    return GM_OK;
 }
 
 static gm_status make_room(job *j, gm_error *err) {
@@ -232,8 +286,7 @@ gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm
     gm_status status = gm__scores_init(&j->scores, tensor, tensors, s->parallel, err);
     if (status == GM_OK) status = make_room(j, err);
     if (status == GM_OK) status = base_figures(j, err);
-    bool near = last && search->method == GM__QUANT_NEIGHBOURS;
-    if (status == GM_OK && near) status = neighbourhood(j, last, err);
+    if (status == GM_OK && search->method == GM__QUANT_PREDICTED) status = predicted(j, last, err);
     if (status == GM_OK && !out->found && !spent(j)) status = whole_cube(j, err);
     gm__scores_fini(&j->scores);
     for (int i = 0; i < tensors && j->values; i++) gm_free(j->values[i]);

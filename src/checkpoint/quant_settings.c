@@ -16,8 +16,7 @@ bool gm__quant_config_valid(const gm__quant_config *c) {
            c->prune >= 0 && c->prune < 1 && c->protect >= 0 && c->protect <= 0.5f;
 }
 
-bool gm__quant_takes(int rank, size_t count, const float *weights) {
-    if (rank < 2 || count < GM__QUANT_SMALLEST) return false;
+bool gm__quant_takes(size_t count, const float *weights) {
     uint32_t worst = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t u = gm__bits(weights[i]) & 0x7fffffffu;

@@ -117,6 +117,26 @@ void gm__quant_values(const gm__quant_state *s, int tensor, float *out) {
         out[at++ - ids] = gm_bf16_to_f32(*kept++);
 }
 
+double gm__quant_error(const gm__quant_tensor *tensor, const gm__quant_state *s) {
+    double all = 0, wrong = 0;
+    for (int i = 0; i < s->tensors; i++) {
+        const gm__part *p = &s->part[i];
+        const gm_bf16 *kept = s->kept + p->kept_first;
+        float value[64] = {0};
+        double tensor_all = 0, tensor_wrong = 0;
+        for (int b = 0; b < p->bins; b++) value[b] = gm_bf16_to_f32(p->centre[b]);
+        for (size_t j = 0; j < p->count; j++) {
+            uint8_t id = s->ids[p->first + j];
+            float w = tensor[i].weights[j], v = id == GM__QUANT_PROTECTED ? gm_bf16_to_f32(*kept++) : value[id];
+            tensor_all += (double)w * (double)w;
+            tensor_wrong += (double)(w - v) * (double)(w - v);
+        }
+        all += tensor_all;
+        wrong += tensor_wrong;
+    }
+    return all > 0 ? wrong / all : 0;
+}
+
 void gm__quant_run(bool parallel, int units, gm_task *task, void *context) {
     if (parallel) gm_parallel(units, task, context);
     else if (units > 0) task(context, 0, units, 0);

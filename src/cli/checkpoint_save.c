@@ -10,7 +10,7 @@ enum { PATH_BYTES = 4096 };
 
 typedef struct save_options {
     const char *to, *data, *config, *coder, *optimizer, *metric, *note;
-    double max_drop;
+    double max_drop, stick;
     int full_every, images, level;
     bool quantize;
 } save_options;
@@ -150,7 +150,7 @@ static int save(const gm__args *args, const save_options *o, gm_checkpoint_setti
 
 int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     gm__args args;
-    save_options o = {.full_every = 8, .images = 1000, .level = 1, .metric = "loss", .optimizer = "keep"};
+    save_options o = {.full_every = 8, .stick = -1, .images = 1000, .level = 1, .metric = "loss", .optimizer = "keep"};
     const gm__option options[] = {
         {"to", "DIR|FILE.gmc", "folder of checkpoints, or a single file that stands alone", GM__OPTION_TEXT, &o.to, 0, 0},
         {"quantize", NULL, "weights through the quantizer (default: without loss)", GM__OPTION_FLAG, &o.quantize, 0, 0},
@@ -159,6 +159,8 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
         {"metric", "M", "what --max-drop bounds: loss (default) or accuracy", GM__OPTION_TEXT, &o.metric, 0, 0},
         {"config", "TEXT", "a configuration instead of a search, e.g. 'bins=16 prune=0.1'", GM__OPTION_TEXT, &o.config, 0,
          0},
+        {"stick", "S", "how far into a neighbouring bin a weight keeps its centre, in widths of the bin (default 0.25)",
+         GM__OPTION_NUMBER, &o.stick, 0, 1},
         {"coder", "C", "rans (default), paper, rle or huffman", GM__OPTION_TEXT, &o.coder, 0, 0},
         {"optimizer", "O", "with --quantize: keep (default), drop or round the optimizer's state", GM__OPTION_TEXT,
          &o.optimizer, 0, 0},
@@ -181,13 +183,14 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     if (state == 3) return gm__usage_error(self, "--optimizer: '%s' is not keep, drop or round", o.optimizer);
     if (strcmp(o.metric, "loss") != 0 && strcmp(o.metric, "accuracy") != 0)
         return gm__usage_error(self, "--metric: '%s' is neither loss nor accuracy", o.metric);
-    if (!o.quantize && (o.max_drop > 0 || o.config != NULL || o.coder != NULL || state != 0))
-        return gm__usage_error(self, "--max-drop, --config, --coder and --optimizer need --quantize");
+    if (!o.quantize && (o.max_drop > 0 || o.stick >= 0 || o.config != NULL || o.coder != NULL || state != 0))
+        return gm__usage_error(self, "--max-drop, --config, --stick, --coder and --optimizer need --quantize");
     s.mode = o.quantize ? GM_CHECKPOINT_QUANTIZED : GM_CHECKPOINT_LOSSLESS;
     s.optimizer = (gm_checkpoint_optimizer)state;
     s.full_every = o.full_every;
     s.level = o.level;
     s.max_drop = o.max_drop;
+    if (o.stick >= 0) s.stick = o.stick;
     if (o.config != NULL) snprintf(s.config, sizeof s.config, "%s", o.config);
     if (o.coder != NULL) snprintf(s.coder, sizeof s.coder, "%s", o.coder);
     return save(&args, &o, &s);

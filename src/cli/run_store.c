@@ -85,6 +85,7 @@ bool gm__recipe_checkpoint_settings(const gm__recipe *recipe, gm_checkpoint_sett
     out->keep_last = c->keep;
     out->keep_every = c->keep_every;
     out->max_drop = c->max_drop;
+    out->stick = c->stick;
     out->most_trials = c->trials;
     snprintf(out->coder, sizeof out->coder, "%s", coders[c->coder]);
     return c->store != GM__STORE_NONE;

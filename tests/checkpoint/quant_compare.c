@@ -42,7 +42,7 @@ static gm__quant_kind kind_of(int rank, const char *name) {
 }
 
 static void add_tensor(comparison *c, const char *name, int rank, size_t count, const float *w, const float *m) {
-    if (c->tensors == MOST_TENSORS || !gm__quant_takes(rank, count, w)) return;
+    if (c->tensors == MOST_TENSORS || rank < 2 || count < GM__QUANT_SMALLEST || !gm__quant_takes(count, w)) return;
     gm__quant_shape shape = {name, kind_of(rank, name), count};
     c->shape[c->tensors] = shape;
     c->tensor[c->tensors++] = (gm__quant_tensor){shape, w, m, m ? GM__QUANT_AVERAGE : GM__QUANT_NONE};

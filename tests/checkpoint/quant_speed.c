@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed of the checkpoint quantizer on one core: build/release/quant_speed [STATE.safetensors STATE.safetensors]
-// The two training states must be consecutive ones of the same run (`params` and `momentum`, as state.safetensors has them);
+// The two training states must be consecutive ones of the same run (as `gamut checkpoint restore` gives them);
 // without them weights are made up: 16 million, of which each moves by 2 % of the spread. Times are processor time of the
 // thread, so that other work on the machine disturbs less; median of nine and spread. JSON on the last line.
 #include "checkpoint/quant.h"
@@ -39,6 +39,22 @@ static bool make_up(sample *s) {
     return true;
 }
 
+// The weights of layers (or the momentum beside them), one behind the other; out NULL: only counted.
+static size_t gather(const gm_tensor_file *f, bool momentum, float *out) {
+    size_t n = 0;
+    for (int i = 0; i < gm_tensor_count(f); i++) {
+        const gm_tensor_info *t = gm_tensor_at(f, i);
+        char name[300];
+        if (strncmp(t->name, "params/", 7) != 0 || t->rank < 2 || t->type != GM_F32) continue;
+        snprintf(name, sizeof name, "momentum/%.256s", t->name + 7);
+        const gm_tensor_info *from = momentum ? gm_tensor_find(f, name) : t;
+        if (!from || from->bytes != t->bytes) return 0;
+        if (out) memcpy(out + n, from->data, (size_t)t->bytes);
+        n += (size_t)t->bytes / 4;
+    }
+    return n;
+}
+
 // A small model is repeated until there are some millions of weights, so that caches are as cold as with a large one.
 static bool read_states(sample *s, const char *a, const char *b) {
     gm_tensor_file *file[2] = {0};
@@ -47,13 +63,11 @@ static bool read_states(sample *s, const char *a, const char *b) {
         fprintf(stderr, "%s\n", err.text);
         return false;
     }
-    const gm_tensor_info *x = gm_tensor_find(file[0], "params"), *y = gm_tensor_find(file[1], "params");
-    const gm_tensor_info *m = gm_tensor_find(file[1], "momentum");
-    if (!x || !y || !m || x->bytes != y->bytes || m->bytes != x->bytes || x->type != GM_F32) {
+    size_t n = gather(file[0], false, NULL);
+    if (n == 0 || gather(file[1], false, NULL) != n || gather(file[1], true, NULL) != n) {
         fprintf(stderr, "%s and %s are not two states of one run\n", a, b);
         return false;
     }
-    size_t n = (size_t)x->bytes / 4;
     s->each = n;
     s->tensors = (int)(8000000 / n) + 1;
     size_t total = n * (size_t)s->tensors;
@@ -62,9 +76,9 @@ static bool read_states(sample *s, const char *a, const char *b) {
     s->importance = gm_alloc(total, 4);
     if (!s->before || !s->after || !s->importance) return false;
     for (size_t at = 0; at < total; at += n) {
-        memcpy(s->before + at, x->data, n * 4);
-        memcpy(s->after + at, y->data, n * 4);
-        memcpy(s->importance + at, m->data, n * 4);
+        gather(file[0], false, s->before + at);
+        gather(file[1], false, s->after + at);
+        gather(file[1], true, s->importance + at);
     }
     gm_tensor_file_destroy(file[0]);
     gm_tensor_file_destroy(file[1]);

@@ -15,14 +15,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { TENSORS = 6 };
+enum { TENSORS = 7 };
 static const struct {
     const char *name;
     gm__quant_kind kind;
     size_t count;
 } test_shapes[TENSORS] = {{"stem.weight", GM__QUANT_CONV, 432}, {"a.conv.weight", GM__QUANT_CONV, 5000},
                           {"a.depthwise.weight", GM__QUANT_DEPTHWISE, 1000}, {"empty", GM__QUANT_LINEAR, 0},
-                          {"tokens.weight", GM__QUANT_EMBEDDING, 3001}, {"head.weight", GM__QUANT_LINEAR, 2570}};
+                          {"tokens.weight", GM__QUANT_EMBEDDING, 3001}, {"head.weight", GM__QUANT_LINEAR, 2570},
+                          {"head.bias", GM__QUANT_SMALL, 90}};
 
 typedef struct checkpoint {
     gm__quant_tensor tensor[TENSORS];

@@ -151,6 +151,50 @@ static void zeros_stay_zeros(void **unused) {
     checkpoint_free(&c);
 }
 
+// Norms and biases have no codebook: a bf16 each, whatever the configuration.
+static void small_tensors_are_rounded_only(void **unused) {
+    (void)unused;
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    float out[90];
+    s.config.prune = 0.5f;
+    checkpoint_make(&c, 21);
+    coded first = encode_ok(&c, &s, NULL);
+    checkpoint_train(&c, 22, 0.02f);
+    coded second = encode_ok(&c, &s, first.state);
+    gm__quant_values(second.state, TENSORS - 1, out);
+    for (size_t j = 0; j < test_shapes[TENSORS - 1].count; j++)
+        assert_true(out[j] == gm_bf16_to_f32(gm_bf16_from_f32(c.weights[TENSORS - 1][j])));
+    coded_free(&first);
+    coded_free(&second);
+    checkpoint_free(&c);
+}
+
+// A codebook that grows cuts cells in two, one that shrinks joins them: most weights cost nothing, the rest a bit.
+static void another_number_of_bins_costs_less_than_starting_anew(void **unused) {
+    (void)unused;
+    static const int bins[][2] = {{6, 8}, {16, 12}, {12, 6}, {4, 5}};
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    s.config.prune = 0;
+    checkpoint_make(&c, 23);
+    for (size_t i = 0; i < sizeof bins / sizeof *bins; i++) {
+        s.config.bins = bins[i][0];
+        coded first = encode_ok(&c, &s, NULL);
+        s.config.bins = bins[i][1];
+        coded alone = encode_ok(&c, &s, NULL), next = encode_ok(&c, &s, first.state);
+        assert_true(next.report.bytes_ids < alone.report.bytes_ids / (bins[i][1] < bins[i][0] ? 3 : 2));
+        assert_true(next.report.error < 1.5 * alone.report.error);
+        gm__quant_state *read = decode_ok(&c, &next, first.state);
+        assert_same_state(read, next.state);
+        gm__quant_state_destroy(read);
+        coded_free(&first);
+        coded_free(&alone);
+        coded_free(&next);
+    }
+    checkpoint_free(&c);
+}
+
 static void more_bins_lose_less(void **unused) {
     (void)unused;
     static const int bins[] = {4, 8, 16, 32};
@@ -186,9 +230,8 @@ static void values_that_bf16_cannot_hold_stay_finite(void **unused) {
     gm_error err = {0};
     assert_int_equal(gm__quant_encode(c.tensor, TENSORS, &s, NULL, &got.blob, &got.bytes, &got.state, NULL, &err),
                      GM_ERR_NUMERIC);
-    assert_false(gm__quant_takes(2, test_shapes[1].count, c.weights[1]));
-    assert_false(gm__quant_takes(1, 3001, c.weights[4]));
-    assert_true(gm__quant_takes(2, 3001, c.weights[4]));
+    assert_false(gm__quant_takes(test_shapes[1].count, c.weights[1]));
+    assert_true(gm__quant_takes(3001, c.weights[4]));
     free(out);
     checkpoint_free(&c);
 }
@@ -351,6 +394,8 @@ int main(void) {
         cmocka_unit_test(tiers_have_the_sizes_that_were_asked_for),
         cmocka_unit_test(a_large_weight_without_gradient_is_protected_although_sensitivity_prunes),
         cmocka_unit_test(zeros_stay_zeros),
+        cmocka_unit_test(small_tensors_are_rounded_only),
+        cmocka_unit_test(another_number_of_bins_costs_less_than_starting_anew),
         cmocka_unit_test(more_bins_lose_less),
         cmocka_unit_test(values_that_bf16_cannot_hold_stay_finite),
         cmocka_unit_test(unchanged_weights_cost_little_and_stick_saves),
