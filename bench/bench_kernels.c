@@ -2,8 +2,8 @@
 // Speed of the kernels against the limits of the machine, measured in the same run.
 //   build/bench_kernels [--json FILE] [--filter TEXT] [--type f32|bf16|i8] [--seconds S]
 //   [--one-core]
-// Useful operations only (2 per multiply-accumulate of the active subnet); medians of repeated
-// runs. "both" runs the row on every core at once, each on its own buffers, and adds the rates.
+// Useful operations only (2 per multiply-accumulate of the active subnet, also where Winograd's
+// transforms spare some of them: such rows may exceed the register limit); medians of repeated runs. "both" runs the row on every core at once, each on its own buffers, and adds the rates.
 #include <gamut/kernel.h>
 
 #include <dlfcn.h>
