@@ -14,9 +14,12 @@ bool gm__names_are_state(const gm_tensor_file *f) {
     return false;
 }
 
+// Statistics of norms and ranges of activations, which a model file has beside its weights (docs/format-model.md).
+static bool is_measured(const char *name) { return starts_with(name, "norms.") || strcmp(name, "ranges") == 0; }
+
 gm_checkpoint_role gm__role_of(const gm_tensor_info *t, bool state) {
     if (starts_with(t->name, "momentum/") || starts_with(t->name, "second_moment/")) return GM_CHECKPOINT_OPTIMIZER;
-    bool weights = state ? starts_with(t->name, "params/") : gm__is_real(t->type) && !starts_with(t->name, "norms.");
+    bool weights = state ? starts_with(t->name, "params/") : gm__is_real(t->type) && !is_measured(t->name);
     return weights ? GM_CHECKPOINT_WEIGHTS : GM_CHECKPOINT_OTHER;
 }
 
