@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grid of SuperServe's evaluation in virtual time: workloads x loads x policies, 5 seeds, beside the oracle.
-//   superserve_grid [--profile FILE] [--traces FOLDER] [--workers 1|8] [--seeds N] [--seconds S] --out FOLDER
+//   superserve_grid [--profile FILE] [--traces FOLDER] [--workers 1|8] [--seeds N] [--seed FIRST] [--seconds S] --out FOLDER
 // Writes FOLDER/results.md and results.json. Same arguments, same numbers.
 #include <gamut/search.h>
 #include <gamut/serve.h>
@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEEDS = 10, FIXED = 6, OTHERS = 5, POLICIES = OTHERS + 2 * FIXED, WORKLOADS = 20 };
-static const char *const others[OTHERS] = {"gamut", "slackfit", "maxbatch", "maxacc", "infaas"};
+enum { SEEDS = 10, FIXED = 6, OTHERS = 6, POLICIES = OTHERS + 2 * FIXED, WORKLOADS = 20 };
+static const char *const others[OTHERS] = {"gamut", "slackfit", "maxbatch", "maxacc", "infaas", "slackfit-8"}; // the last: 8 buckets, whatever its trial says
 static const double loads[] = {0.5, 0.7, 0.9};
 static const double slos[] = {1.2, 2.0};
 enum { LOADS = 3, SLOS = 2 };
@@ -22,7 +22,7 @@ typedef struct grid {
     gm_profile profile;
     gm_latency *latency;
     const char *name, *traces, *out;
-    int workers, seeds, policies, workloads;
+    int workers, seeds, first_seed, policies, workloads;
     double seconds;
     char policy[POLICIES][32], workload[WORKLOADS][512];
     FILE *md, *json;
@@ -80,7 +80,7 @@ static const char *short_name(const char *workload) {
 static gm_status run_seed(grid *g, const char *workload, double load, int64_t slo_ns, int seed, cell *cells, cell *oracle, gm_error *err) {
     gm_trace t;
     gm_oracle o;
-    gm_trace_settings ts = {.duration_s = g->seconds, .rate = load * g->workers * gm_profile_capacity(&g->profile), .seed = (uint64_t)seed + 1};
+    gm_trace_settings ts = {.duration_s = g->seconds, .rate = load * g->workers * gm_profile_capacity(&g->profile), .seed = (uint64_t)(g->first_seed + seed)};
     gm_status status = gm_trace_create(workload, &ts, &t, err);
     if (status != GM_OK) return status;
     int64_t *deadline = gm_alloc((size_t)t.count, sizeof *deadline);
@@ -96,7 +96,8 @@ static gm_status run_seed(grid *g, const char *workload, double load, int64_t sl
     for (int p = 0; p < g->policies && status == GM_OK; p++) {
         gm_load_summary s;
         gm_simulation_settings set = gm_simulation_settings_default();
-        set.policy = g->policy[p];
+        set.policy = strcmp(g->policy[p], "slackfit-8") == 0 ? "slackfit" : g->policy[p];
+        set.policy_settings.buckets = strcmp(g->policy[p], "slackfit-8") == 0 ? 8 : 0;
         set.workers = g->workers;
         set.slo_ns = slo_ns;
         status = gm_simulate(&g->profile, &t, &set, NULL, &s, err);
@@ -225,7 +226,7 @@ static gm_status open_all(grid *g, gm_error *err) {
 }
 
 int main(int argc, char **argv) {
-    static grid g = {.name = "paper", .traces = "../shared/data/traces", .workers = 1, .seeds = 5, .seconds = 3.0};
+    static grid g = {.name = "paper", .traces = "../shared/data/traces", .workers = 1, .seeds = 5, .first_seed = 1, .seconds = 3.0};
     gm_error err = {0};
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--profile") == 0) g.name = argv[i + 1];
@@ -233,10 +234,11 @@ int main(int argc, char **argv) {
         if (strcmp(argv[i], "--out") == 0) g.out = argv[i + 1];
         if (strcmp(argv[i], "--workers") == 0) g.workers = atoi(argv[i + 1]);
         if (strcmp(argv[i], "--seeds") == 0) g.seeds = gm_min(gm_max(atoi(argv[i + 1]), 1), SEEDS);
+        if (strcmp(argv[i], "--seed") == 0) g.first_seed = gm_max(atoi(argv[i + 1]), 0);
         if (strcmp(argv[i], "--seconds") == 0) g.seconds = atof(argv[i + 1]);
     }
     if (g.out == NULL || g.workers < 1 || argc % 2 == 0)
-        return fprintf(stderr, "usage: superserve_grid [--profile FILE] [--traces FOLDER] [--workers N] [--seeds N] [--seconds S] --out FOLDER\n"), 2;
+        return fprintf(stderr, "usage: superserve_grid [--profile FILE] [--traces FOLDER] [--workers N] [--seeds N] [--seed FIRST] [--seconds S] --out FOLDER\n"), 2;
     gm_interrupt_install();
     gm_status status = open_all(&g, &err);
     if (status == GM_OK) {
