@@ -82,15 +82,13 @@ typedef struct gm__sketch {
     double alpha, log_gamma;
     int lowest, buckets;
     uint64_t *count; // buckets
-    uint64_t zeros, total;
+    uint64_t zeros;
 } gm__sketch;
 gm_status gm__sketch_init(gm__sketch *s, double alpha, gm_error *err); // alpha in [0.001, 0.5]
 void gm__sketch_fini(gm__sketch *s);
 int gm__sketch_bucket(const gm__sketch *s, double x); // x > 0
 double gm__sketch_value(const gm__sketch *s, int bucket);
 void gm__sketch_add(gm__sketch *s, float x); // x >= 0, finite
-void gm__sketch_merge(gm__sketch *s, const gm__sketch *other); // of the same alpha
-double gm__sketch_quantile(const gm__sketch *s, double q);
 
 // --- quant_codebook.c: one-dimensional clustering of n points x (ascending) with weights w into k centres (ascending).
 double gm__cluster_loss(const double *x, const double *w, int n, const float *centre, int k); // weighted squared error

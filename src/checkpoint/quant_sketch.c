@@ -29,25 +29,6 @@ double gm__sketch_value(const gm__sketch *s, int bucket) {
 }
 
 void gm__sketch_add(gm__sketch *s, float x) {
-    s->total++;
     if (x == 0) s->zeros++;
     else s->count[gm__sketch_bucket(s, (double)x) - s->lowest]++;
-}
-
-void gm__sketch_merge(gm__sketch *s, const gm__sketch *other) {
-    for (int i = 0; i < s->buckets; i++) s->count[i] += other->count[i];
-    s->zeros += other->zeros;
-    s->total += other->total;
-}
-
-double gm__sketch_quantile(const gm__sketch *s, double q) {
-    if (s->total == 0) return 0;
-    double rank = q * (double)(s->total - 1); // 0 is the smallest value
-    uint64_t sum = s->zeros;
-    if ((double)sum > rank) return 0;
-    for (int i = 0; i < s->buckets; i++) {
-        sum += s->count[i];
-        if ((double)sum > rank) return gm__sketch_value(s, i + s->lowest);
-    }
-    return gm__sketch_value(s, s->buckets - 1 + s->lowest);
 }

@@ -89,8 +89,8 @@ void gm__f32_wgrad(const gm__f32_ops *ops, gm_dtype type, GM__WGRAD_ARGS);
 size_t gm__f32_conv_scratch(const gm__f32_ops *ops, const gm_conv *g, gm_dtype type); // conv and dgrad
 size_t gm__f32_wgrad_scratch(const gm_conv *g, gm_dtype type);
 
-// Winograd's F(2x2, 3x3) (f32_winograd.c, f32_winograd_wgrad.c). c: channels summed over. The choice looks at the taps and the
-// channels summed over alone: cuts of a batch, a map or the outputs must not change it.
+// Winograd's F(2x2, 3x3) (f32_winograd.c, f32_winograd_wgrad.c). c: channels summed over. The choice looks at the taps, the
+// whole map and the channels summed over alone: cuts of a batch, a map or the outputs must not change it.
 bool gm__f32_winograd(const gm_conv *g, bool flat, gm_dtype type, int c);
 void gm__f32_winograd_conv(const gm__f32_ops *ops, GM__CONV_ARGS);
 void gm__f32_winograd_dgrad(const gm__f32_ops *ops, GM__DGRAD_ARGS);
