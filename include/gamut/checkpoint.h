@@ -58,7 +58,7 @@ typedef struct gm_checkpoint_settings {
                                           // `config` as it is
     double max_drop; // largest relative rise of a figure; default 0.01
     double stick;    // a weight keeps its centre while it lies within this share of the neighbouring bin: smaller differences,
-                     // more error; 0: the nearest always, 1 at most; default 0.25
+                     // more error; 0: the nearest always, 1 at most; default 0.5
     int most_trials; // configurations measured for one checkpoint; 0: as many as the search asks for; default 0
     char config[64]; // default "": the quantizer's; "bins=8 embedding=16 prune=0.3 protect=0.0005 by=sensitivity"
     char coder[16];  // default "": rans; or paper, rle, huffman
@@ -119,6 +119,12 @@ GM_API gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, const gm_ten
 // The same for an image that exists already.
 GM_API gm_status gm_checkpoint_writer_save_image(gm_checkpoint_writer *w, const uint8_t *image, size_t bytes,
                                                  const char *note, gm_error *err);
+// For the saves to come, in place of settings.max_drop.
+GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop);
+// The weights to be saved from now on went on from the newest checkpoint (as they do when a writer finds one at its creation):
+// quantized ones are then rounded at random, so that what they have moved by is not lost at the next restore
+// (docs/checkpoint-quantizer.md).
+GM_API void gm_checkpoint_writer_resumed(gm_checkpoint_writer *w);
 // Until the last save is on disk; its error. out (may be NULL): what was written last.
 GM_API gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info *out, gm_error *err);
 // Seconds that callers of save were kept waiting, and that the thread worked.

@@ -75,6 +75,7 @@ typedef enum gm_aggregation { GM_AGGREGATION_SUM, GM_AGGREGATION_AVG, GM_AGGREGA
 typedef struct gm_train_mark { // when a state was taken
     uint64_t step;
     double epoch, seconds, loss;
+    double lr; // of the last step, as a share of the recipe's
 } gm_train_mark;
 typedef struct gm_train_store {
     double every; // epochs between states; 0: by checkpoint_seconds

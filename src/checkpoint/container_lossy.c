@@ -94,9 +94,10 @@ static gm_status measure(void *self, const float *const *weights, double *figure
 
 // found: a configuration keeps the bound; it is then in settings.
 static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *tensor, int tensors,
-                        const gm_checkpoint_settings *s, const gm__quant_state *previous, const gm__quant_state *last,
-                        gm__quant_settings *settings, gm__quant_search_result *result, gm_error *err) {
+                        const gm__pack *pack, gm__quant_settings *settings, gm__quant_search_result *result, gm_error *err) {
+    const gm_checkpoint_settings *s = pack->settings;
     const gm_checkpoint_quality *hook = s->quality;
+    const gm__quant_config *last = pack->last ? gm__quant_state_config(pack->last) : NULL;
     gm__quant_search_settings how = gm__quant_search_settings_default();
     how.max_drop = s->max_drop;
     how.most_trials = s->most_trials;
@@ -106,8 +107,7 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
     const gm__quant_quality quality = {measure, &m, hook->figures};
     gm_status status = hook->begin(hook->self, image, err);
     if (status == GM_OK)
-        status = gm__quant_search(tensor, tensors, settings, previous, last ? gm__quant_state_config(last) : NULL, &how,
-                                  &quality, result, err);
+        status = gm__quant_search(tensor, tensors, settings, pack->parent_state, last, &how, &quality, result, err);
     gm_free(m.name);
     if (status == GM_OK && result->found) {
         settings->config = result->chosen.config;
@@ -162,8 +162,9 @@ static void keep_exact(gm__lossy *l, const char *why) {
     snprintf(l->report, sizeof l->report, "{\"exact\":\"%s\"}", why);
 }
 
-static gm_status make_weights(const gm_tensor_file *image, const gm_checkpoint_settings *s,
-                              const gm__quant_state *previous, const gm__quant_state *last, gm__lossy *l, gm_error *err) {
+static gm_status make_weights(const gm_tensor_file *image, const gm__pack *pack, gm__lossy *l, gm_error *err) {
+    const gm_checkpoint_settings *s = pack->settings;
+    const gm__quant_state *previous = pack->parent_state;
     gm__quant_settings settings = gm__quant_settings_default();
     gm__quant_search_result *found = NULL;
     gm__quant_report report = {0};
@@ -172,13 +173,14 @@ static gm_status make_weights(const gm_tensor_file *image, const gm_checkpoint_s
     l->shape = gm_alloc((size_t)l->quantized, sizeof *l->shape);
     gm_status status = tensor && l->shape ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to quantize a checkpoint");
     settings.parallel = false; // training has the threads
-    settings.stick = (float)s->stick;
+    settings.stick = pack->resumed ? 0 : (float)s->stick;
+    settings.dither = pack->resumed ? pack->number : 0;
     if (status == GM_OK && s->config[0]) status = gm__quant_config_parse(s->config, &settings.config, err);
     if (status == GM_OK && s->coder[0]) status = gm__quant_coder_parse(s->coder, &settings.coder, err);
     if (status == GM_OK) list_quantized(image, l, tensor);
     if (status == GM_OK && s->quality) {
         found = gm_alloc(1, sizeof *found);
-        status = found ? search(image, tensor, l->quantized, s, previous, last, &settings, found, err)
+        status = found ? search(image, tensor, l->quantized, pack, &settings, found, err)
                        : gm_fail(err, GM_ERR_MEMORY, "no memory to search a configuration");
         if (status == GM_OK && !found->found) {
             keep_exact(l, "no configuration keeps the bound");
@@ -222,15 +224,15 @@ static gm_status make_moments(const gm_tensor_file *image, gm__lossy *l, gm_erro
     return status;
 }
 
-gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm_checkpoint_settings *s,
-                         const gm__quant_state *previous, const gm__quant_state *last, gm__lossy *out, gm_error *err) {
+gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm__pack *pack, gm__lossy *out, gm_error *err) {
+    const gm_checkpoint_settings *s = pack->settings;
     *out = (gm__lossy){0};
     if (s->mode != GM_CHECKPOINT_QUANTIZED) return GM_OK;
     out->use = gm_alloc((size_t)gm_tensor_count(image) + 1, 1);
     if (!out->use) return gm_fail(err, GM_ERR_MEMORY, "no memory to quantize a checkpoint");
     decide(image, head, s, out);
     gm_status status = GM_OK;
-    if (out->quantized > 0) status = make_weights(image, s, previous, last, out, err);
+    if (out->quantized > 0) status = make_weights(image, pack, out, err);
     if (status == GM_OK && out->moments > 0) status = make_moments(image, out, err);
     if (status != GM_OK) gm__lossy_fini(out);
     return status;

@@ -16,10 +16,8 @@ typedef struct gm__lossy {
     gm__quant_state *state; // what the blob decodes to
     char report[768];       // a JSON object about what was chosen, "" when nothing was quantized
 } gm__lossy;
-// previous: the state that the blob may be a difference to, or NULL. last: that of the checkpoint before, for the search; may
-// be NULL. head: bytes before the first tensor.
-gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm_checkpoint_settings *s,
-                         const gm__quant_state *previous, const gm__quant_state *last, gm__lossy *out, gm_error *err);
+// head: bytes before the first tensor. Of pack: settings, parent_state, last, number, resumed.
+gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm__pack *pack, gm__lossy *out, gm_error *err);
 void gm__lossy_fini(gm__lossy *l);
 // Puts into bytes (the image) what reading will give for its lossy tensors.
 gm_status gm__lossy_restore(const gm__lossy *l, const gm_tensor_file *image, size_t head, uint8_t *bytes);

@@ -228,7 +228,7 @@ gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed
     for (int i = 8; i-- > 0 && status == GM_OK;) head = head << 8 | pack->image[i]; // was parsed, so it is in bounds
     head += 8;
     if (status == GM_OK)
-        status = gm__lossy_make(p.image, head, pack->settings, pack->parent_state, pack->last, &p.lossy, err);
+        status = gm__lossy_make(p.image, head, pack, &p.lossy, err);
     if (status == GM_OK) status = make_note(&p, path);
     if (status == GM_OK) status = gm__lossless_create(pack->settings->level, &p.coder, err);
     if (status == GM_OK) status = gm_writer_open(path, &p.file, err);

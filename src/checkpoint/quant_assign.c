@@ -2,7 +2,7 @@
 // From tensors to ids: tiers by thresholds, a codebook for what is left, the nearest centre by a table over the 16 upper bits
 // of the float. Protected comes before pruned: a large weight without gradient must not vanish because sensitivity prunes.
 //
-// Two things differ from the paper. Centres start from the last checkpoint's and stay put while they are good. And with
+// Three things differ from the paper. After a restore thresholds are drawn (quant_dither.c). Centres start from the last checkpoint's and stay put while they are good. And with
 // `stick` a weight keeps its id while it lies just beyond the edge of its bin (or of a tier): weights jitter, and those near an
 // edge would migrate back and forth at every checkpoint, for no gain in quality.
 #include "checkpoint/quant_private.h"
@@ -14,7 +14,7 @@ static const double settled = 1.02; // a codebook is kept while a better one wou
 
 typedef struct room { // of one group
     uint32_t *count;  // RANKS
-    uint32_t *table;  // RANKS: nearest centre | lowest << 8 | highest << 16 centre that a weight may keep
+    uint8_t *table;   // RANKS: the nearest centre, by the upper bits of the float
     double *x, *w;    // points, RANKS each
 } room;
 
@@ -46,7 +46,7 @@ static limits limits_of(const gm__thresholds *t, gm__quant_kind kind, float stic
 // One batch, always of full length and without a branch, so that the compiler makes vectors of it. A limit is the one for weights
 // that were in the tier before, or the other one.
 static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t *by, const uint16_t *before, const limits *l,
-                           uint16_t *tier) {
+                           const uint16_t *dither, uint16_t *tier) {
     uint16_t prune = (uint16_t)l->prune, prune_more = (uint16_t)(l->prune_was - l->prune);
     uint16_t magnitude = (uint16_t)l->magnitude, magnitude_less = (uint16_t)(l->magnitude - l->magnitude_was);
     uint16_t sensitivity = (uint16_t)l->sensitivity, sensitivity_less = (uint16_t)(l->sensitivity - l->sensitivity_was);
@@ -54,7 +54,7 @@ static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t 
         uint16_t kept = before[i] == GM__QUANT_PROTECTED ? 0xffff : 0, gone = before[i] == GM__QUANT_PRUNED ? 0xffff : 0;
         uint16_t at_m = (uint16_t)(magnitude - (magnitude_less & kept));
         uint16_t at_v = (uint16_t)(sensitivity - (sensitivity_less & kept));
-        uint16_t at_p = (uint16_t)(prune + (prune_more & gone));
+        uint16_t at_p = (uint16_t)(prune + (prune_more & gone) + dither[i]);
         uint16_t protect = (uint16_t)((m[i] >= at_m ? 0xffff : 0) | (v[i] >= at_v ? 0xffff : 0));
         uint16_t drop = (uint16_t)(by[i] < at_p ? 0xffff : 0), zero = m[i] == 0 ? 0xffff : 0;
         protect = (uint16_t)(protect & ~zero);
@@ -65,15 +65,17 @@ static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t 
 
 // ids: 0 for what gets a centre. Counts those by the rank of their upper bits.
 static void split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
-                        uint8_t *ids, uint32_t *count) {
-    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, tier[BATCH], rank[BATCH];
+                        const gm__dither *d, uint8_t *ids, uint32_t *count) {
+    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, more[BATCH] = {0}, tier[BATCH], rank[BATCH];
     for (size_t at = 0; at < t->shape.count; at += BATCH) {
         size_t n = t->shape.count - at < BATCH ? t->shape.count - at : BATCH;
         const float *w = t->weights + at;
         gm__score_buckets(t, at, n, m, v);
         if (before)
             for (size_t i = 0; i < n; i++) was[i] = before[at + i];
-        tiers_of_batch(m, v, by_sensitivity ? v : m, was, l, tier);
+        for (size_t i = 0; i < n && d->seed && l->prune > 0; i++) // modulo 2^16; the sum stays above 0
+            more[i] = (uint16_t)gm_max((int)d->prune[gm__dither_draw(d, at + i) >> 24], 1 - l->prune);
+        tiers_of_batch(m, v, by_sensitivity ? v : m, was, l, more, tier);
         for (size_t i = 0; i < n; i++) rank[i] = gm__rank16((uint16_t)(gm__bits(w[i]) >> 16));
         for (size_t i = 0; i < n; i++) ids[at + i] = (uint8_t)tier[i];
         for (size_t i = 0; i < n; i++) count[rank[i]] += tier[i] == 0;
@@ -194,32 +196,43 @@ static gm_status codebook(const work *w, int i, room *r, const uint8_t *ids, con
     return status;
 }
 
-// For every rank between the lowest and the highest in use, by the bits of the float: the nearest centre, and the range of
-// centres whose bin, widened by `stick` of the distance to the neighbour, still holds it.
-static void fill_table(const gm__part *p, double stick, int first, int last, uint32_t *table) {
-    double centre[GM__QUANT_BINS], gap;
-    int c = 0, low = 0, high = 0;
+// For every rank between the lowest and the highest in use, by the bits of the float: the nearest centre.
+static void fill_table(const gm__part *p, int first, int last, uint8_t *table) {
+    double centre[GM__QUANT_BINS];
+    int c = 0;
     for (int i = 0; i < p->bins; i++) centre[i] = (double)gm_bf16_to_f32(p->centre[i]);
     for (int r = first; r <= last; r++) {
         double x = rank_value(r);
         for (; c + 1 < p->bins && x > (centre[c] + centre[c + 1]) / 2; c++) {}
-        for (; low < c && (gap = centre[low + 1] - centre[low], x > centre[low] + (0.5 + stick) * gap); low++) {}
-        high = gm_max(high, c);
-        for (; high + 1 < p->bins && (gap = centre[high + 1] - centre[high], x >= centre[high + 1] - (0.5 + stick) * gap);
-             high++) {}
-        table[gm__unrank16((uint16_t)r)] = (uint32_t)c | (uint32_t)low << 8 | (uint32_t)high << 16;
+        table[gm__unrank16((uint16_t)r)] = (uint8_t)c;
     }
 }
 
-static void nearest(const gm__quant_tensor *t, const uint8_t *before, const uint32_t *table, uint8_t *ids) {
+// before: NULL, or the previous id of each, UINT8_MAX for none: it stays while the weight lies in its bin, widened by `stick` of the
+// distance to the neighbouring centre.
+static void nearest(const gm__quant_tensor *t, const gm__part *p, const uint8_t *before, float stick, const uint8_t *table,
+                    uint8_t *ids) {
+    enum { MOVED = UINT8_MAX };
+    float low[256], high[256];
     const float *w = t->weights;
-    for (size_t i = 0; i < t->shape.count; i++) { // masks: a branch on jitter is mispredicted
-        uint32_t entry = table[gm__bits(w[i]) >> 16], id = ids[i], was = before ? before[i] : UINT8_MAX;
-        uint32_t found = entry & 0xff, low = entry >> 8 & 0xff, high = entry >> 16;
-        uint32_t stay = 0u - (uint32_t)(was - low <= high - low);
-        found ^= (found ^ was) & stay;
-        ids[i] = (uint8_t)(id | (found & (0u - (uint32_t)(id == 0))));
+    size_t n = t->shape.count;
+    for (int i = 0; i < 256; i++) {
+        float gap[2] = {INFINITY, INFINITY}, centre = i < p->bins ? gm_bf16_to_f32(p->centre[i]) : 0;
+        if (i > 0 && i < p->bins) gap[0] = centre - gm_bf16_to_f32(p->centre[i - 1]);
+        if (i + 1 < p->bins) gap[1] = gm_bf16_to_f32(p->centre[i + 1]) - centre;
+        low[i] = i < p->bins ? centre - (0.5f + stick) * gap[0] : INFINITY;
+        high[i] = i < p->bins ? centre + (0.5f + stick) * gap[1] : -INFINITY;
     }
+    for (size_t i = 0; i < n && !before; i++)
+        if (ids[i] == 0) ids[i] = table[gm__bits(w[i]) >> 16];
+    if (!before) return;
+    for (size_t i = 0; i < n; i++) { // masks: a branch on jitter is mispredicted
+        uint32_t was = before[i], stays = 0u - (uint32_t)((w[i] >= low[was]) & (w[i] <= high[was]));
+        uint32_t id = (was & stays) | (MOVED & ~stays);
+        ids[i] = (uint8_t)(ids[i] | (id & (0u - (uint32_t)(ids[i] == 0))));
+    }
+    for (uint8_t *at = ids, *end = ids + n; (at = memchr(at, MOVED, (size_t)(end - at))); at++)
+        *at = table[gm__bits(w[at - ids]) >> 16];
 }
 
 // Previous ids as those of the new codebook, of another size: the nearest centre of each. *out: NULL when there is no memory.
@@ -243,22 +256,27 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     const gm__part *last = w->previous ? &w->previous->part[i] : NULL;
     const uint8_t *before = last ? w->previous->ids + last->first : NULL;
     uint8_t *ids = w->state->ids + p->first;
+    gm__dither d = gm__dither_of(w->s->dither, i, t, last);
     limits l = limits_of(&w->threshold[t->shape.kind], t->shape.kind, before ? w->s->stick : 0);
     memset(r->count, 0, RANKS * sizeof *r->count);
-    split_tiers(t, &l, w->s->config.by_sensitivity, before, ids, r->count);
+    split_tiers(t, &l, w->s->config.by_sensitivity, before, &d, ids, r->count);
     gm_status status = codebook(w, i, r, ids, last, err);
     if (status != GM_OK) return status;
     int low = 0, high = RANKS - 1;
     while (low < RANKS && !r->count[low]) low++;
     while (high > low && !r->count[high]) high--;
     if (low == RANKS) return GM_OK;
-    fill_table(p, (double)w->s->stick, low, high, r->table);
+    fill_table(p, low, high, r->table);
+    if (d.seed) {
+        gm__dither_ids(&d, t, p, l.prune > 0, r->table, ids);
+        return GM_OK;
+    }
     uint8_t *translated = NULL;
     if (last && last->bins != p->bins) {
         translate(last, p, before, &translated);
         if (!translated) return gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
     }
-    nearest(t, w->s->stick > 0 ? translated ? translated : before : NULL, r->table, ids);
+    nearest(t, p, w->s->stick > 0 ? translated ? translated : before : NULL, w->s->stick, r->table, ids);
     gm_free(translated);
     return GM_OK;
 }
@@ -271,11 +289,12 @@ static void assign_task(void *context, int begin, int end, int worker) {
             if (assign_tensor(w, i, &w->room[g], &w->error[g]) != GM_OK) break;
 }
 
-static void keep_values(const gm__quant_tensor *t, const gm__part *p, gm__quant_state *s) {
+static void keep_values(const gm__quant_tensor *t, const gm__part *p, const gm__dither *d, gm__quant_state *s) {
     const uint8_t *ids = s->ids + p->first;
     gm_bf16 *kept = s->kept + p->kept_first;
     for (const uint8_t *at = ids, *end = ids + p->count; (at = memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at)));) {
-        gm_bf16 v = gm_bf16_from_f32(t->weights[at++ - ids]);
+        size_t i = (size_t)(at++ - ids);
+        gm_bf16 v = d->seed ? gm__dither_bf16(d, i, t->weights[i]) : gm_bf16_from_f32(t->weights[i]);
         *kept++ = (v & 0x7fffu) == 0x7f80u ? (gm_bf16)(v - 1) : v; // the largest floats would round to infinity
     }
 }
@@ -315,7 +334,10 @@ gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm
     for (int g = 0; g < groups && status == GM_OK; g++)
         if (w->error[g].status != GM_OK) status = gm_fail(err, w->error[g].status, "%s", w->error[g].text);
     if (status == GM_OK) status = gm__quant_state_index(state, err);
-    for (int i = 0; i < tensors && status == GM_OK; i++) keep_values(&tensor[i], &state->part[i], state);
+    for (int i = 0; i < tensors && status == GM_OK; i++) {
+        gm__dither d = gm__dither_of(s->dither, i, &tensor[i], previous ? &previous->part[i] : NULL);
+        keep_values(&tensor[i], &state->part[i], &d, state);
+    }
     if (status == GM_OK) gm__quant_state_seal(state);
 done:
     for (int g = 0; g < GM__GROUPS; g++) room_fini(&w->room[g]);

@@ -14,7 +14,7 @@ typedef struct work {
     const gm__quant_state *s, *previous;
     const gm__tables *t;
     const prepared *rows;
-    uint8_t **out;      // encoding: a buffer a chunk
+    uint8_t **out;      // encoding: what each chunk became, NULL when there was no memory
     uint32_t *size;     // used of it, or to be read
     const uint8_t *in;  // decoding
     size_t *offset;     // of each chunk in it
@@ -89,13 +89,15 @@ static size_t chunk_end(const work *w, int chunk) {
 static void encode_task(void *context, int begin, int end, int worker) {
     (void)worker;
     work *w = context;
-    for (int i = begin; i < end; i++) {
-        size_t first = (size_t)i * GM__RANS_CHUNK, last = chunk_end(w, i), room = gm__rans_bound(last - first);
-        int runs = runs_of(w, first, last, w->run[i]);
-        size_t used = gm__rans_encode(w->run[i], runs, w->out[i], room);
-        memmove(w->out[i], w->out[i] + room - used, used);
+    size_t room = gm__rans_bound(w->s->weights < GM__RANS_CHUNK ? w->s->weights : GM__RANS_CHUNK);
+    uint8_t *to = gm_alloc(room, 1);
+    for (int i = begin; i < end && to; i++) {
+        int runs = runs_of(w, (size_t)i * GM__RANS_CHUNK, chunk_end(w, i), w->run[i]);
+        size_t used = gm__rans_encode(w->run[i], runs, to, room);
+        if ((w->out[i] = gm_alloc(used, 1))) memcpy(w->out[i], to + room - used, used);
         w->size[i] = (uint32_t)used;
     }
+    gm_free(to);
 }
 
 static void decode_task(void *context, int begin, int end, int worker) {
@@ -153,12 +155,11 @@ gm_status gm__ids_encode(const gm__quant_state *s, const gm__quant_state *previo
     if (status == GM_OK) status = work_init(&w, chunks, err);
     if (status == GM_OK && !(w.size = gm_alloc((size_t)chunks, sizeof *w.size)))
         status = gm_fail(err, GM_ERR_MEMORY, "no memory to code ids");
-    for (int i = 0; i < chunks && status == GM_OK; i++) {
-        w.out[i] = gm_alloc(gm__rans_bound(chunk_end(&w, i) - (size_t)i * GM__RANS_CHUNK), 1);
-        if (!w.out[i]) status = gm_fail(err, GM_ERR_MEMORY, "no memory to code ids");
-    }
     if (status != GM_OK) goto done;
     gm__quant_run(parallel, chunks, encode_task, &w);
+    for (int i = 0; i < chunks && status == GM_OK; i++)
+        if (!w.out[i]) status = gm_fail(err, GM_ERR_MEMORY, "no memory to code ids");
+    if (status != GM_OK) goto done;
     for (int i = 0; i < chunks; i++) total += w.size[i];
     if (!(all = gm_alloc(total, 1))) {
         status = gm_fail(err, GM_ERR_MEMORY, "no memory for %zu bytes of ids", total);

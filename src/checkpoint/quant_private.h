@@ -101,6 +101,25 @@ int gm__cluster_grow(const double *x, const double *w, int n, float *centre, int
 void gm__cluster_shrink(const double *x, const double *w, int n, float *centre, int k, int to);
 void gm__cluster_seed(const double *x, const double *w, int n, float *centre, int k, gm_rng *rng); // k-means++, n >= 1
 
+// --- quant_dither.c: thresholds of a weight's own, for the checkpoints after a restore.
+enum { GM__DITHER_STEPS = 256 };
+typedef struct gm__dither {
+    uint32_t seed;                   // 0: none
+    int16_t prune[GM__DITHER_STEPS]; // added to the prune threshold, in buckets, by the upper bits of the draw
+} gm__dither;
+// For tensor number `tensor`; last: its part of the previous checkpoint, or NULL.
+gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, const gm__part *last);
+// Uniform over 32 bits, and evenly spread over neighbouring elements as well: multiples of the golden ratio.
+static inline uint32_t gm__dither_draw(const gm__dither *d, size_t element) {
+    return (uint32_t)element * 0x9e3779b1u + d->seed;
+}
+// ids that are 0 become the centre below or above the weight; nearest: by the upper bits of the float, the nearest. pruned: weights near 0 have a tier of their own.
+void gm__dither_ids(const gm__dither *d, const gm__quant_tensor *t, const gm__part *p, bool pruned, const uint8_t *nearest,
+                    uint8_t *ids);
+static inline gm_bf16 gm__dither_bf16(const gm__dither *d, size_t element, float v) { // v finite
+    return (gm_bf16)((gm__bits(v) + (gm__dither_draw(d, element) >> 16)) >> 16);
+}
+
 // --- quant_assign.c: from tensors to ids.
 gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm__scores *scores,
                            const gm__quant_settings *s, const gm__quant_state *previous, gm__quant_state **out,

@@ -205,11 +205,17 @@ static gm_status promising(job *j, const gm__cell *from, int distance, double mo
     *found = false;
     for (int n = 0; n < 2 * GM__CUBE_CELLS; n++) {
         gm__cell c = gm__cell_at(n % GM__CUBE_CELLS);
-        int steps = 0;
+        int steps = 0, lower = 0, higher = 0;
         double bits, wrong;
-        for (int a = 0; a < GM__CUBE_AXES; a++) steps += abs(c.at[a] - from->at[a]);
+        for (int a = 0; a < GM__CUBE_AXES; a++) {
+            steps += abs(c.at[a] - from->at[a]);
+            lower += c.at[a] < from->at[a];
+            higher += c.at[a] > from->at[a];
+        }
         j->fresh = n >= GM__CUBE_CELLS;
         if (steps > distance || trial_of(j, &c) || (j->fresh && (!j->previous || j->s.stick <= 0))) continue;
+        // cheaper than what will do: less of something; better than what will not: more of something
+        if (j->out->found ? lower == 0 || j->fresh : higher == 0 && !j->fresh) continue;
         gm_status status = cost_of(j, &c, &bits, &wrong, err);
         if (status != GM_OK) return status;
         if (bits >= least || wrong > most) continue;

@@ -12,6 +12,7 @@ struct gm_checkpoint_writer {
     gm_checkpoint_settings settings;
     int lock;
     uint64_t next; // number of the next file
+    bool resumed;  // the next weights to be saved went on from the last checkpoint
     gm__decoded last;      // on disk; bytes 0: none to be a difference to
     uint8_t *image;        // being written, or free to be filled
     size_t bytes, room;
@@ -46,7 +47,8 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     const gm__pack pack = {.image = w->image, .bytes = w->bytes, .parent = delta ? w->last.image : NULL,
                            .parent_bytes = w->last.bytes, .number = w->next, .parent_number = w->last.info.number,
                            .parent_identity = w->last.info.identity, .parent_state = delta ? w->last.state : NULL,
-                           .last = w->last.state, .note = w->note, .settings = &w->settings, .restored = w->image};
+                           .last = w->last.state, .resumed = w->resumed, .note = w->note, .settings = &w->settings,
+                           .restored = w->image};
     status = gm__container_write(path, &pack, &packed, err);
     if (status != GM_OK) return status;
     gm__decoded old = w->last;
@@ -57,6 +59,7 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     old.image = NULL;
     gm__decoded_fini(&old);
     w->next++;
+    w->resumed = false;
     tidy(w);
     return GM_OK;
 }
@@ -96,6 +99,7 @@ static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
     gm_error cause = {0};
     status = gm__store_load(w->folder, 0, &w->last, &cause);
     if (status == GM_ERR_MEMORY) return gm_fail(err, status, "%s", cause.text);
+    w->resumed = status == GM_OK;
     return GM_OK; // none of them whole: the next one stands alone
 }
 
@@ -178,6 +182,20 @@ gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info 
     gm_status status = settle(w, err);
     if (status == GM_OK && out) *out = w->last.info;
     return status;
+}
+
+void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop) {
+    pthread_mutex_lock(&w->mutex);
+    while (w->busy) pthread_cond_wait(&w->changed, &w->mutex);
+    w->settings.max_drop = max_drop;
+    pthread_mutex_unlock(&w->mutex);
+}
+
+void gm_checkpoint_writer_resumed(gm_checkpoint_writer *w) {
+    pthread_mutex_lock(&w->mutex);
+    while (w->busy) pthread_cond_wait(&w->changed, &w->mutex);
+    w->resumed = true;
+    pthread_mutex_unlock(&w->mutex);
 }
 
 void gm_checkpoint_writer_seconds(const gm_checkpoint_writer *w, double *waited, double *worked) {

@@ -14,7 +14,7 @@ typedef struct gm__recipe_checkpoint {
     double every;  // epochs
     int keep, keep_every, full_every;
     int optimizer; // gm_checkpoint_optimizer
-    double max_drop, stick;
+    double max_drop, early_drop, stick;
     int metric;    // 0 loss, 1 accuracy
     int images, trials, restores;
     int coder;     // 0 rans, 1 paper, 2 rle, 3 huffman

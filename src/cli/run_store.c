@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run_store.h"
 
+#include <math.h>
 #include <string.h>
 
 static void set_paths(gm__run_store *s, const char *dir) {
@@ -51,6 +52,8 @@ static gm_status save(void *self, const gm_tensor_writer *state, const gm_train_
     if (status != GM_OK) return status;
     if (gm_checkpoint_writer_wait(s->writer, NULL, &cause) != GM_OK)
         gm_log(GM_LOG_WARN, "a checkpoint was not saved, the one before is whole; training goes on: %s", cause.text);
+    double lr = fmin(mark->lr, 1); // squared: so falls what is left of the training to mend it
+    gm_checkpoint_writer_bound(s->writer, s->settings.max_drop + s->early * lr * lr);
     status = gm_checkpoint_writer_save(s->writer, state, note, err);
     return status == GM_OK && wait ? gm_checkpoint_writer_wait(s->writer, NULL, err) : status;
 }
@@ -64,6 +67,7 @@ static gm_status load(void *self, gm_tensor_file **out, gm_error *err) {
     if (status != GM_OK) return status;
     gm_log(GM_LOG_INFO, "continuing from checkpoint %llu%s", (unsigned long long)info.number,
            info.quantized > 0 ? ", whose weights were quantized" : "");
+    if (s->writer != NULL) gm_checkpoint_writer_resumed(s->writer);
     return gm_tensor_file_parse(s->image, bytes, s->folder, out, err);
 }
 
@@ -99,6 +103,7 @@ gm_status gm__run_store_init(gm__run_store *s, const gm__recipe *recipe, const c
         gm_status status = gm__yardstick_init(&s->yardstick, recipe, recipe->checkpoint.images, err);
         if (status != GM_OK) return status;
         s->yardstick.accuracy = recipe->checkpoint.metric == 1;
+        s->early = fmax(recipe->checkpoint.early_drop - recipe->checkpoint.max_drop, 0);
         s->measured = true;
         s->quality = gm__yardstick_quality(&s->yardstick);
         s->settings.quality = &s->quality;

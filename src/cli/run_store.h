@@ -11,6 +11,7 @@ typedef struct gm__run_store {
     gm_checkpoint_quality quality;
     gm__yardstick yardstick;
     bool measured;   // yardstick is in use
+    double early;    // what the bound is larger by at the peak learning rate
     gm_checkpoint_writer *writer;
     uint8_t *image;  // of the last load
     gm_train_store hooks;

@@ -132,6 +132,7 @@ static void apply_damp(const gm__run *r, gm__step_plan *p) {
 static void update(gm__run *r, const gm__step_plan *p, double sumsq) {
     double norm = sqrt(sumsq), clip = (double)r->settings->clip;
     double scale = clip > 0 && norm > clip ? clip / norm : 1;
+    r->lr = p->lr / (double)r->settings->lr;
     gm__optimizer_step(&r->optimizer, &r->live, r->grads, scale, p->lr, ++r->marks.updates, ++r->marks.ema_updates);
 }
 

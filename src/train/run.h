@@ -86,6 +86,7 @@ typedef struct gm__run {
     gm__optimizer optimizer;
     gm__weights live, good; // good: as of marks_good, the last sane state
     gm__marks marks, marks_good;
+    double lr; // of the last step, as a share of the settings'
     float *grads;
 
     // distillation

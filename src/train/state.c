@@ -106,7 +106,7 @@ gm_status gm__state_save(const gm__run *r, bool wait, gm_error *err) {
     if (status == GM_OK) status = describe(r, writer, marks, filled, err);
     if (status == GM_OK && store) {
         gm_train_mark mark = {.step = m->step, .epoch = (double)m->step / (double)r->context.steps_per_epoch,
-                              .seconds = m->seconds, .loss = m->loss_mean};
+                              .seconds = m->seconds, .loss = m->loss_mean, .lr = r->lr};
         status = store->save(store->self, writer, &mark, wait, err);
     } else if (status == GM_OK) {
         status = gm_tensor_writer_commit(writer, path, err); // frees it in every case

@@ -177,6 +177,7 @@ static void another_number_of_bins_costs_less_than_starting_anew(void **unused) 
     checkpoint c;
     gm__quant_settings s = test_settings();
     s.config.prune = 0;
+    s.stick = 0.25f;
     checkpoint_make(&c, 23);
     for (size_t i = 0; i < sizeof bins / sizeof *bins; i++) {
         s.config.bins = bins[i][0];

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// A restored weight sits exactly at its centre. Until it has moved by half a bin, the nearest centre is the old one, and a
+// second restore takes it back there: whatever training gained in between is lost, at every restore, while each checkpoint
+// alone looks harmless. So after a restore every weight has a threshold of its own, drawn from the gap between two centres: a
+// movement of a tenth of the gap takes a tenth of the weights to the next centre, and on average nothing is lost (unbiased
+// rounding; experiments/checkpoint/README.md has what it is worth). A draw holds until the next restore, so a weight that does
+// not move keeps its id; drawn anew just then, when all weights are at centres, it changes none.
+// Where weights have moved so far that they fill their bins evenly again, the nearest centre does as well, with half the error.
+#include "checkpoint/quant_private.h"
+
+#include <math.h>
+
+enum { SAMPLES = 4096 };
+static const double even_enough = 0.9; // normal movements of 0.38 gaps: nine tenths of a shift then show without a draw
+
+// Mean squared distance to the previous centre, over that of weights that fill the bin evenly (a twelfth of its squared width).
+static double filled(const gm__quant_tensor *t, const gm__part *last) {
+    float centre[GM__QUANT_BINS];
+    double apart = 0, even = 0;
+    size_t stride = t->shape.count / SAMPLES + 1;
+    for (int i = 0; i < last->bins; i++) centre[i] = gm_bf16_to_f32(last->centre[i]);
+    for (size_t i = 0; i < t->shape.count; i += stride) {
+        float w = t->weights[i];
+        int c = 1;
+        while (c + 1 < last->bins && w > (centre[c] + centre[c + 1]) / 2) c++;
+        if (c + 1 >= last->bins || w < (centre[c - 1] + centre[c]) / 2) continue; // the outermost bins have no width
+        double width = (double)(centre[c + 1] - centre[c - 1]) / 2, d = (double)(w - centre[c]);
+        apart += d * d;
+        even += width * width / 12;
+    }
+    return even > 0 ? apart / even : 0;
+}
+
+gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, const gm__part *last) {
+    gm__dither d = {0};
+    if (seed == 0) return d;
+    gm_rng rng = gm_rng_keyed(seed, (uint64_t)tensor, 0, GM_RNG_USER);
+    if (last && t->shape.kind != GM__QUANT_SMALL && filled(t, last) > even_enough) return d;
+    d.seed = gm_rng_u32(&rng) | 1;
+    for (int i = 0; i < GM__DITHER_STEPS; i++) // between 0 and twice the fixed one
+        d.prune[i] = (int16_t)lrint(GM__OCTAVE * log2(2 * (i + 0.5) / GM__DITHER_STEPS));
+    return d;
+}
+
+void gm__dither_ids(const gm__dither *d, const gm__quant_tensor *t, const gm__part *p, bool pruned, const uint8_t *nearest,
+                    uint8_t *ids) {
+    float centre[GM__QUANT_BINS], from[GM__QUANT_BINS], scale[GM__QUANT_BINS]; // of the gap above each centre
+    int last = p->bins - 1;
+    for (int i = 0; i <= last; i++) centre[i] = gm_bf16_to_f32(p->centre[i]);
+    for (int i = 0; i < last; i++) {
+        float gap = centre[i + 1] - centre[i];
+        bool around = pruned && centre[i] < 0 && centre[i + 1] > 0; // what is not pruned there goes to its own side
+        from[i] = around ? 0 : centre[i];
+        scale[i] = around ? INFINITY : gap > 0 ? 1 / gap : 0;
+    }
+    for (size_t i = 0; i < t->shape.count; i++) {
+        float w = t->weights[i], threshold = (float)gm__dither_draw(d, i) * 0x1p-32f;
+        if (ids[i] != 0) continue;
+        int b = (int)(nearest[gm__bits(w) >> 16]);
+        b = gm_max(b - (w < centre[b]), 0);
+        if (b < last && w > from[b]) b += (w - from[b]) * scale[b] > threshold;
+        ids[i] = (uint8_t)b;
+    }
+}

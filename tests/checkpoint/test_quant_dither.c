@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// After a restore weights are rounded at random: what training gained between two restores is not lost, and nothing else changes.
+#include "quant_test.h"
+
+enum { LAYER = 1, MOVES = 12 };
+
+static void restored(const gm__quant_state *from, checkpoint *c) {
+    for (int i = 0; i < TENSORS; i++) gm__quant_values(from, i, c->weights[i]);
+}
+
+// Half of the weights go up and half go down, so that centres which follow the weights do not help.
+static float way(size_t element) { return (element * element * 0x85ebca6bu >> 13 & 1) ? 1 : -1; }
+
+static double along_the_way(const float *w, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)(way(i) * w[i]);
+    return sum / (double)n;
+}
+
+// Training between restores: every weight of the layer moves by `step` on its way. Returns how far they got on average.
+static double after_restores(uint64_t seed, float step, float prune) {
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    size_t n = test_shapes[LAYER].count;
+    s.config = (gm__quant_config){.bins = 8, .embedding_bins = 16, .prune = prune, .protect = 0.0005f};
+    s.stick = 0;
+    checkpoint_make(&c, 31);
+    coded last = encode_ok(&c, &s, NULL);
+    restored(last.state, &c);
+    double start = along_the_way(c.weights[LAYER], n);
+    for (int i = 1; i <= MOVES; i++) {
+        for (size_t j = 0; j < n; j++) c.weights[LAYER][j] += step * way(j);
+        s.dither = seed == 0 ? 0 : seed + (uint64_t)i;
+        coded next = encode_ok(&c, &s, last.state);
+        gm__quant_state *read = decode_ok(&c, &next, last.state);
+        assert_same_state(read, next.state);
+        gm__quant_state_destroy(read);
+        coded_free(&last);
+        last = next;
+        restored(last.state, &c);
+    }
+    double end = along_the_way(c.weights[LAYER], n);
+    coded_free(&last);
+    checkpoint_free(&c);
+    return end - start;
+}
+
+static void small_movements_are_not_lost(void **unused) {
+    (void)unused;
+    const float step = 0.002f; // bins are 0.02 and wider
+    const double moved = MOVES * (double)step;
+    assert_true(fabs(after_restores(0, step, 0)) < 0.25 * moved); // what the drawn thresholds are there for
+    for (uint64_t seed = 100; seed < 400; seed += 100) {
+        assert_true(fabs(after_restores(seed, step, 0) / moved - 1) < 0.15);
+        assert_true(fabs(after_restores(seed, -step, 0) / -moved - 1) < 0.15);
+        assert_true(fabs(after_restores(seed, step, 0.2f) / moved - 1) < 0.25);
+    }
+}
+
+static void what_does_not_move_keeps_its_id(void **unused) {
+    (void)unused;
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    s.config.prune = 0;
+    s.stick = 0;
+    checkpoint_make(&c, 32);
+    coded first = encode_ok(&c, &s, NULL);
+    restored(first.state, &c);
+    s.dither = 7;
+    coded next = encode_ok(&c, &s, first.state);
+    for (int i = 0; i < TENSORS; i++) {
+        const uint8_t *a = gm__quant_state_ids(first.state, i), *b = gm__quant_state_ids(next.state, i);
+        for (size_t j = 0; j < test_shapes[i].count; j++)
+            assert_true(a[j] == b[j] || a[j] == GM__QUANT_PROTECTED || b[j] == GM__QUANT_PROTECTED);
+    }
+    assert_true(next.report.error < 1e-6);
+    coded_free(&first);
+    coded_free(&next);
+    checkpoint_free(&c);
+}
+
+static void one_seed_gives_the_same_bytes_and_another_gives_others(void **unused) {
+    (void)unused;
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    s.stick = 0;
+    checkpoint_make(&c, 33);
+    coded first = encode_ok(&c, &s, NULL);
+    restored(first.state, &c);
+    checkpoint_train(&c, 34, 0.1f);
+    s.dither = 1;
+    coded a = encode_ok(&c, &s, first.state);
+    s.parallel = true;
+    coded b = encode_ok(&c, &s, first.state);
+    assert_int_equal(a.bytes, b.bytes);
+    assert_memory_equal(a.blob, b.blob, a.bytes);
+    s.dither = 2;
+    coded other = encode_ok(&c, &s, first.state);
+    assert_true(gm__quant_state_hash(other.state) != gm__quant_state_hash(a.state));
+    coded_free(&first);
+    coded_free(&a);
+    coded_free(&b);
+    coded_free(&other);
+    checkpoint_free(&c);
+}
+
+// Weights that lie anywhere in their bins need no draw; it would double the error.
+static void nothing_is_drawn_where_bins_are_filled(void **unused) {
+    (void)unused;
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    s.config.prune = 0;
+    s.stick = 0;
+    checkpoint_make(&c, 35);
+    coded first = encode_ok(&c, &s, NULL);
+    gm__dither full = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER]);
+    coded nearest = encode_ok(&c, &s, first.state);
+    s.dither = 9;
+    coded drawn = encode_ok(&c, &s, first.state);
+    assert_int_equal(full.seed, 0);
+    assert_memory_equal(gm__quant_state_ids(drawn.state, LAYER), gm__quant_state_ids(nearest.state, LAYER),
+                        test_shapes[LAYER].count);
+    restored(first.state, &c);
+    gm__dither empty = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER]);
+    assert_true(empty.seed != 0);
+    coded_free(&first);
+    coded_free(&nearest);
+    coded_free(&drawn);
+    checkpoint_free(&c);
+}
+
+static void small_tensors_and_protected_values_are_rounded_at_random_too(void **unused) {
+    (void)unused;
+    gm__dither d = {.seed = 12345};
+    const float v = 1 + 0x1p-10f; // an eighth of the way to the next bf16
+    double sum = 0;
+    for (size_t i = 0; i < 8000; i++) {
+        float got = gm_bf16_to_f32(gm__dither_bf16(&d, i, v));
+        assert_true(got == 1 || got == 1 + 0x1p-7f);
+        sum += (double)got;
+        assert_true(gm_bf16_to_f32(gm__dither_bf16(&d, i, -1.5f)) == -1.5f);
+    }
+    assert_true(fabs(sum / 8000 - (double)v) < 0x1p-7 * 0.01);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_movements_are_not_lost),
+        cmocka_unit_test(what_does_not_move_keeps_its_id),
+        cmocka_unit_test(one_seed_gives_the_same_bytes_and_another_gives_others),
+        cmocka_unit_test(nothing_is_drawn_where_bins_are_filled),
+        cmocka_unit_test(small_tensors_and_protected_values_are_rounded_at_random_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
