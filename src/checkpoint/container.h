@@ -64,11 +64,12 @@ typedef struct gm__directory {
     uint64_t blocks_end;  // of the stored bytes, from the start of the file
 } gm__directory;
 
-// --- container_write.c. parent: NULL, or the image that this one may be a difference to.
+// --- container_write.c
 typedef struct gm__pack {
     const uint8_t *image;
     size_t bytes;
-    const uint8_t *parent;
+    bool delta;            // a difference to the parent: to its image, its state, or both
+    const uint8_t *parent; // image; NULL: none
     size_t parent_bytes;
     const gm__quant_state *parent_state; // of the parent; NULL: none
     const gm__quant_state *last;         // of the checkpoint before, be it the parent or not; NULL: none
@@ -76,7 +77,7 @@ typedef struct gm__pack {
     bool resumed; // training went on from the checkpoint before as it was restored
     const char *note; // may be NULL
     const gm_checkpoint_settings *settings;
-    uint8_t *restored; // NULL, or image itself: becomes what reading the file will give
+    uint8_t *restored; // NULL, or image itself: becomes what reading the file will give, when its exact tensors are worth it
 } gm__pack;
 typedef struct gm__packed {
     gm_checkpoint_info info;

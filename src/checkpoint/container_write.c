@@ -14,6 +14,8 @@ gm__hash128 gm__hash128_of(const void *data, size_t bytes) {
     return (gm__hash128){h.low64, h.high64};
 }
 
+enum { LITTLE = 64 }; // exact tensors of less than this part of the image are not worth the memory for a difference
+
 typedef struct directory_text {
     uint8_t *bytes;
     size_t used, room;
@@ -29,7 +31,8 @@ typedef struct packing {
     char note[GM_CHECKPOINT_NOTE];
     directory_text text;
     uint32_t sections, blocks;
-    uint64_t at; // in the file
+    uint64_t at;    // in the file
+    uint64_t exact; // bytes of the tensors that were stored without loss
     gm_checkpoint_info info;
     gm_error *err;
 } packing;
@@ -119,6 +122,7 @@ static gm_status pack_tensor(packing *p, int number, int *quantized, const uint8
     gm_status status = GM_OK;
     switch (p->lossy.use ? (gm__use)p->lossy.use[number] : GM__USE_EXACT) {
     case GM__USE_EXACT:
+        p->exact += t->bytes;
         before = gm__parent_tensor(p->parent, t);
         status = pack_section(p, GM__SECTION_TENSOR, role, width, gm__is_real(t->type), data, (size_t)t->bytes,
                               before ? before->data : NULL);
@@ -187,10 +191,10 @@ static gm_status write_header(packing *p) {
     memcpy(bytes, gm__file_magic, 8);
     t.used = 8;
     put(&t, GM__FILE_VERSION, 4);
-    put(&t, k->parent ? GM__FLAG_DELTA : 0, 4);
+    put(&t, k->delta ? GM__FLAG_DELTA : 0, 4);
     put(&t, k->number, 8);
-    put(&t, k->parent ? k->parent_number : 0, 8);
-    put(&t, k->parent ? k->parent_identity : 0, 8);
+    put(&t, k->delta ? k->parent_number : 0, 8);
+    put(&t, k->delta ? k->parent_identity : 0, 8);
     put(&t, k->bytes, 8);
     put(&t, 0, 8);
     put(&t, XXH3_64bits(bytes, t.used), 8);
@@ -242,13 +246,14 @@ gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed
     }
     if (status == GM_OK) {
         p.info.number = pack->number;
-        p.info.parent = pack->parent ? pack->parent_number : 0;
-        p.info.parent_identity = pack->parent ? pack->parent_identity : 0;
+        p.info.parent = pack->delta ? pack->parent_number : 0;
+        p.info.parent_identity = pack->delta ? pack->parent_identity : 0;
         p.info.image_bytes = pack->bytes;
         memcpy(p.info.note, p.note, sizeof p.note);
         out->info = p.info;
         // The file is there: what fails from here on costs only the next difference.
-        if (pack->restored) out->restored = gm__lossy_restore(&p.lossy, p.image, head, pack->restored) == GM_OK;
+        if (pack->restored && p.exact * LITTLE > pack->bytes)
+            out->restored = gm__lossy_restore(&p.lossy, p.image, head, pack->restored) == GM_OK;
         out->state = p.lossy.state;
         p.lossy.state = NULL;
     }

@@ -63,14 +63,18 @@ static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t 
     }
 }
 
-// ids: 0 for what gets a centre. Counts those by the rank of their upper bits.
-static void split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
+// ids: 0 for what gets a centre. Counts those by the rank of their upper bits. False: something is not finite.
+static bool split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
                         const gm__dither *d, uint8_t *ids, uint32_t *count) {
-    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, more[BATCH] = {0}, tier[BATCH], rank[BATCH];
+    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, more[BATCH] = {0}, tier[BATCH], rank[BATCH], worst = 0;
     for (size_t at = 0; at < t->shape.count; at += BATCH) {
         size_t n = t->shape.count - at < BATCH ? t->shape.count - at : BATCH;
         const float *w = t->weights + at;
         gm__score_buckets(t, at, n, m, v);
+        for (int i = 0; i < BATCH; i++) { // beyond n: from the batch before
+            uint16_t larger = m[i] > v[i] ? m[i] : v[i];
+            worst = larger > worst ? larger : worst;
+        }
         if (before)
             for (size_t i = 0; i < n; i++) was[i] = before[at + i];
         for (size_t i = 0; i < n && d->seed && l->prune > 0; i++) // modulo 2^16; the sum stays above 0
@@ -80,6 +84,7 @@ static void split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sens
         for (size_t i = 0; i < n; i++) ids[at + i] = (uint8_t)tier[i];
         for (size_t i = 0; i < n; i++) count[rank[i]] += tier[i] == 0;
     }
+    return worst < 0x7f80;
 }
 
 static double rank_value(int rank) { // the middle of the bucket
@@ -259,7 +264,8 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     gm__dither d = gm__dither_of(w->s->dither, i, t, last);
     limits l = limits_of(&w->threshold[t->shape.kind], t->shape.kind, before ? w->s->stick : 0);
     memset(r->count, 0, RANKS * sizeof *r->count);
-    split_tiers(t, &l, w->s->config.by_sensitivity, before, &d, ids, r->count);
+    if (!split_tiers(t, &l, w->s->config.by_sensitivity, before, &d, ids, r->count))
+        return gm_fail(err, GM_ERR_NUMERIC, "a weight, a gradient or their product is not finite: save without loss");
     gm_status status = codebook(w, i, r, ids, last, err);
     if (status != GM_OK) return status;
     int low = 0, high = RANKS - 1;

@@ -59,11 +59,10 @@ static inline float gm__float(uint32_t u) {
 // --- quant_score.c: scores in buckets: the 15 bits below the sign (exponent and 7 bits of mantissa), 128 buckets an octave.
 enum { GM__BUCKETS = 32768, GM__OCTAVE = 128 };
 typedef struct gm__scores {
-    uint64_t weights[GM__QUANT_KINDS];                  // of the kind, less those that are zero
+    uint64_t weights[GM__QUANT_KINDS];                  // that were counted, less those that are zero
     uint32_t *magnitude[GM__QUANT_KINDS];               // GM__BUCKETS each; NULL: kind absent
     uint32_t *sensitivity[GM__QUANT_KINDS];
 } gm__scores;
-// GM_ERR_NUMERIC when a weight or importance is not finite.
 gm_status gm__scores_init(gm__scores *s, const gm__quant_tensor *tensor, int tensors, bool parallel, gm_error *err);
 void gm__scores_fini(gm__scores *s);
 // Bucket numbers of |w| and of the sensitivity, n at a time.
@@ -120,7 +119,7 @@ static inline gm_bf16 gm__dither_bf16(const gm__dither *d, size_t element, float
     return (gm_bf16)((gm__bits(v) + (gm__dither_draw(d, element) >> 16)) >> 16);
 }
 
-// --- quant_assign.c: from tensors to ids.
+// --- quant_assign.c: from tensors to ids. GM_ERR_NUMERIC when a weight or importance is not finite.
 gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm__scores *scores,
                            const gm__quant_settings *s, const gm__quant_state *previous, gm__quant_state **out,
                            gm_error *err);

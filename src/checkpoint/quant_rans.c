@@ -92,6 +92,27 @@ static inline const gm__rans_encoder *encoder_of(const gm__rans_run *r, size_t i
     return &r->row.encoder[r->context ? r->context[i] : 0][r->symbol[i]];
 }
 
+// Whole turns of the lanes, from symbol i down to what is left of one. Everything in local variables: a byte that is written might
+// be any other, for all the compiler knows.
+static size_t encode_turns(const gm__rans_run *r, size_t i, uint32_t *lanes, sink *s) {
+    static const uint8_t none[GM__RANS_LANES];
+    const gm__rans_encoder *const *row = r->row.encoder;
+    const uint8_t *context = r->context, *symbol = r->symbol;
+    uint32_t x[GM__RANS_LANES];
+    sink out = *s;
+    memcpy(x, lanes, sizeof x);
+    for (; i >= GM__RANS_LANES; i -= GM__RANS_LANES) {
+        const uint8_t *c = context ? context + i - GM__RANS_LANES : none, *v = symbol + i - GM__RANS_LANES;
+        for (int l = GM__RANS_LANES - 1; l >= 0; l--) {
+            const gm__rans_encoder *e = &row[c[l]][v[l]];
+            x[l] = encode(x[l], e, &out);
+        }
+    }
+    memcpy(lanes, x, sizeof x);
+    *s = out;
+    return i;
+}
+
 size_t gm__rans_encode(const gm__rans_run *run, int runs, uint8_t *to, size_t room) {
     uint32_t x[GM__RANS_LANES];
     size_t total = 0;
@@ -106,9 +127,7 @@ size_t gm__rans_encode(const gm__rans_run *run, int runs, uint8_t *to, size_t ro
             size_t lane = (total + i - 1) % GM__RANS_LANES;
             x[lane] = encode(x[lane], encoder_of(r, i - 1), &s);
         }
-        for (; i >= GM__RANS_LANES; i -= GM__RANS_LANES)
-            for (int l = GM__RANS_LANES - 1; l >= 0; l--)
-                x[l] = encode(x[l], encoder_of(r, i - GM__RANS_LANES + (size_t)l), &s);
+        i = encode_turns(r, i, x, &s);
         for (; i > 0; i--) {
             size_t lane = (total + i - 1) % GM__RANS_LANES;
             x[lane] = encode(x[lane], encoder_of(r, i - 1), &s);

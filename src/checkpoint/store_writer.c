@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saving in the background. Two images live here: that of the last checkpoint, which the next is a difference to, and the one
-// that is being written or filled; they change places after each success.
+// that is being written or filled; they change places after each success. Of a quantized checkpoint without large exact tensors
+// only the quantizer's state is kept.
 #include "checkpoint/store.h"
 
 #include <pthread.h>
@@ -38,25 +39,29 @@ static void tidy(gm_checkpoint_writer *w) {
 static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     char path[GM__PATH];
     gm__packed packed;
-    bool delta = w->last.bytes > 0 && w->last.chain < w->settings.full_every;
+    bool delta = (w->last.bytes > 0 || w->last.state) && w->last.chain < w->settings.full_every;
     // A delta whose parent someone removed would be lost: look before relying on it.
     gm_status status = gm__store_path(w->folder, w->last.info.number, path, err);
     if (status == GM_OK && delta && !gm_path_exists(path)) delta = false;
     if (status == GM_OK) status = gm__store_path(w->folder, w->next, path, err);
     if (status != GM_OK) return status;
-    const gm__pack pack = {.image = w->image, .bytes = w->bytes, .parent = delta ? w->last.image : NULL,
-                           .parent_bytes = w->last.bytes, .number = w->next, .parent_number = w->last.info.number,
+    const gm__pack pack = {.image = w->image, .bytes = w->bytes, .delta = delta,
+                           .parent = delta ? w->last.image : NULL, .parent_bytes = w->last.bytes, .number = w->next, .parent_number = w->last.info.number,
                            .parent_identity = w->last.info.identity, .parent_state = delta ? w->last.state : NULL,
                            .last = w->last.state, .resumed = w->resumed, .note = w->note, .settings = &w->settings,
                            .restored = w->image};
     status = gm__container_write(path, &pack, &packed, err);
     if (status != GM_OK) return status;
     gm__decoded old = w->last;
-    w->last = (gm__decoded){.image = w->image, .bytes = packed.restored ? w->bytes : 0, .room = w->room,
-                            .state = packed.state, .info = packed.info, .chain = delta ? old.chain + 1 : 1};
-    w->image = old.image;
-    w->room = old.room;
-    old.image = NULL;
+    w->last = (gm__decoded){.state = packed.state, .info = packed.info, .chain = delta ? old.chain + 1 : 1};
+    if (packed.restored) { // else the state of the quantizer is all that the next one needs
+        w->last.image = w->image;
+        w->last.bytes = w->bytes;
+        w->last.room = w->room;
+        w->image = old.image;
+        w->room = old.room;
+        old.image = NULL;
+    }
     gm__decoded_fini(&old);
     w->next++;
     w->resumed = false;
