@@ -1,30 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "search/sampler.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "search/runner.h"
+#include "search/strata.h"
 
-enum { SAVE_SECONDS = 10, TIMED_ROUNDS = 11 };
+enum { SAVE_SECONDS = 10, TIMED_ROUNDS = 11, PROBES = 8 };
 
 // Everything but the weights that a measured accuracy depends on.
 static uint64_t settings_hash(const gm__sampler *p) {
     const gm_search_settings *s = p->s;
-    const uint64_t numbers[] = {(uint64_t)s->type,        (uint64_t)s->batch,     s->seed, (uint64_t)p->train_count,
-                                (uint64_t)p->val_count, (uint64_t)p->data->images};
+    const uint64_t numbers[] = {(uint64_t)s->type,          (uint64_t)s->batch,
+                                s->seed,                    (uint64_t)p->train_count,
+                                (uint64_t)p->val_count,     (uint64_t)p->data->images,
+                                (uint64_t)s->sample_images, (uint64_t)s->sample_calibrate};
     uint64_t h = gm_hash64(numbers, sizeof numbers, 0);
     h = gm_hash64(&s->augment, sizeof s->augment, h); // numbers of four bytes: there is no padding
     return gm_hash64(p->data->name, strlen(p->data->name), h);
-}
-
-static gm_status choose_part(gm__sampler *p, gm_error *err) {
-    p->part_count = gm_min(p->s->sample_images, p->val_count);
-    p->part = gm_alloc((size_t)gm_max(p->val_count, 1), sizeof *p->part);
-    if (!p->part) return gm_fail(err, GM_ERR_MEMORY, "no memory for %d validation images", p->val_count);
-    gm_shuffle(p->part, p->val_count, p->s->seed, 0);
-    for (int i = 0; i < p->val_count; i++) p->part[i] = p->val[p->part[i]];
-    return GM_OK;
 }
 
 static gm_status copy_model(const gm_model *m, gm_model **out, gm_error *err) {
@@ -38,11 +33,15 @@ static gm_status copy_model(const gm_model *m, gm_model **out, gm_error *err) {
 
 gm_status gm__sampler_init(gm__sampler *p, const gm_model *m, const gm_dataset *d, const int32_t *train, int train_count,
                            const int32_t *val, int val_count, const gm_search_settings *s, gm_error *err) {
-    *p = (gm__sampler){.s = s, .data = d, .train = train, .val = val, .train_count = train_count, .val_count = val_count};
+    *p = (gm__sampler){.s = s, .data = d, .train = train, .val = val, .train_count = train_count, .val_count = val_count,
+                       .part_count = gm_min(s->sample_images, val_count)};
     if (train_count < 1 || val_count < 1)
         return gm_fail(err, GM_ERR_RANGE, "%s: a search needs training and validation images (%d and %d)", d->name, train_count,
                        val_count);
-    gm_status status = choose_part(p, err);
+    gm_status status = GM_OK;
+    p->part = gm_alloc((size_t)p->part_count, sizeof *p->part);
+    p->margin = gm_alloc((size_t)val_count, sizeof *p->margin);
+    if (!p->part || !p->margin) status = gm_fail(err, GM_ERR_MEMORY, "no memory for %d validation images", val_count);
     if (!status) status = copy_model(m, &p->model, err);
     if (!status)
         status = gm_walker_create(p->model->graph, p->model->norm_offset, s->type, s->batch, false, &p->walker, err);
@@ -58,6 +57,8 @@ void gm__sampler_fini(gm__sampler *p) {
     gm_walker_destroy(p->walker);
     gm_model_destroy(p->model);
     gm_free(p->part);
+    gm_free(p->weight);
+    gm_free(p->margin);
     *p = (gm__sampler){0};
 }
 
@@ -71,6 +72,51 @@ gm_status gm__sampler_calibrate(gm__sampler *p, gm_model *m, const gm_choice *ch
     return calibrate(p, m, choice, p->s->calibrate_images, err);
 }
 
+static gm_status interrupted(gm__sampler *p, gm_error *err) {
+    gm_status status = gm__measured_save(&p->measured, err);
+    return status ? status
+                  : gm_fail(err, GM_ERR_INTERRUPTED, "interrupted: %d subnets are measured%s", p->measured.rows,
+                            p->measured.path ? " and kept; repeat the command to go on" : "");
+}
+
+// The margins of a subnet in `count` images, in p->margin; its statistics are not kept.
+static gm_status run(gm__sampler *p, const gm_choice *choice, const int32_t *index, int count, int calibrated_on, double *top1,
+                     gm_error *err) {
+    gm_eval_result result = {0};
+    if (gm_interrupted()) return interrupted(p, err);
+    gm_status status = calibrate(p, p->model, choice, calibrated_on, err);
+    if (!status) status = gm_evaluate_each(p->model, p->walker, p->data, index, count, choice, p->margin, &result, err);
+    gm_model_norms_clear(p->model);
+    *top1 = result.top1;
+    return status;
+}
+
+// The probes see all images, once; their margins say which of them the samples get. With few images, all of them.
+static gm_status choose_part(gm__sampler *p, gm_error *err) {
+    const int probes = p->part_count == p->val_count ? 0 : gm_min(PROBES, p->probes), images = p->val_count;
+    float *mean = gm_alloc((size_t)images, sizeof *mean), *deviation = gm_alloc((size_t)images, sizeof *deviation);
+    double *weight = gm_alloc((size_t)p->part_count, sizeof *weight), top1;
+    gm_status status = mean && deviation && weight ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for %d validation images", images);
+    if (probes)
+        gm_log(GM_LOG_INFO, "%d of %d validation images are chosen by what %d subnets make of them", p->part_count, images, probes);
+    for (int i = 0; i < probes && !status; i++) {
+        status = run(p, &p->probe[i], p->val, images, p->s->sample_calibrate, &top1, err);
+        for (int k = 0; k < images && !status; k++) { // Welford's way to both moments
+            const float step = p->margin[k] - mean[k];
+            mean[k] += step / (float)(i + 1);
+            deviation[k] += step * (p->margin[k] - mean[k]);
+        }
+    }
+    for (int k = 0; k < images && probes > 1 && !status; k++) deviation[k] = sqrtf(deviation[k] / (float)(probes - 1));
+    if (!status) status = gm__strata_choose(mean, deviation, images, p->part_count, p->s->seed, p->part, weight, err);
+    for (int i = 0; i < p->part_count && !status; i++) p->part[i] = p->val[p->part[i]];
+    gm_free(mean);
+    gm_free(deviation);
+    if (status) gm_free(weight);
+    else p->weight = weight;
+    return status;
+}
+
 gm_status gm__sampler_accuracy(gm__sampler *p, const gm_choice *choice, bool all, int calibrated_on, double *top1, gm_error *err) {
     gm_choice canonical = gm_choice_canonical(&p->model->graph->space, *choice);
     int images = all ? p->val_count : p->part_count;
@@ -79,21 +125,16 @@ gm_status gm__sampler_accuracy(gm__sampler *p, const gm_choice *choice, bool all
         *top1 = known->top1;
         return GM_OK;
     }
-    if (gm_interrupted()) {
-        gm_status status = gm__measured_save(&p->measured, err);
-        return status ? status
-                      : gm_fail(err, GM_ERR_INTERRUPTED, "interrupted: %d subnets are measured%s", p->measured.rows,
-                                p->measured.path ? " and kept; repeat the command to go on" : "");
-    }
-    gm_eval_result result = {0};
-    gm_status status = calibrate(p, p->model, &canonical, calibrated_on, err);
-    if (!status)
-        status = gm_evaluate(p->model, p->walker, p->data, all ? p->val : p->part, images, &canonical, &result, err);
-    gm_model_norms_clear(p->model);
+    gm_status status = all || p->weight ? GM_OK : choose_part(p, err);
+    if (!status) status = run(p, &canonical, all ? p->val : p->part, images, calibrated_on, top1, err);
     if (status) return status;
-    *top1 = result.top1;
+    if (!all) {
+        double sum = 0;
+        for (int i = 0; i < images; i++) sum += p->margin[i] > 0 ? p->weight[i] : 0;
+        *top1 = fmin(100 * sum, 100);
+    }
     p->runs++;
-    const gm__measured m = {canonical, images, calibrated_on, result.top1};
+    const gm__measured m = {canonical, images, calibrated_on, *top1};
     status = gm__measured_add(&p->measured, &m, err);
     if (!status && gm_now() - p->saved > SAVE_SECONDS) {
         status = gm__measured_save(&p->measured, err);

@@ -10,8 +10,12 @@ typedef struct gm__sampler {
     const gm_dataset *data;
     const int32_t *train, *val;
     int train_count, val_count;
-    int32_t *part;   // the validation images of a sample: a fixed random part of val
+    const gm_choice *probe; // choose the part; the caller's, set before the first sample
+    int probes;
+    int32_t *part;   // the validation images of a sample: those of val that tell the probes apart, and some of the others
+    double *weight;  // of each: the share of the accuracy on all of val that it stands for; NULL: not chosen yet
     int part_count;
+    float *margin;   // [val_count], of one subnet
     gm_model *model; // a copy: statistics of samples come and go
     gm_walker *walker;
     gm__measured_list measured;
@@ -22,7 +26,8 @@ typedef struct gm__sampler {
 gm_status gm__sampler_init(gm__sampler *p, const gm_model *m, const gm_dataset *d, const int32_t *train, int train_count,
                            const int32_t *val, int val_count, const gm_search_settings *s, gm_error *err);
 void gm__sampler_fini(gm__sampler *p);
-// Accuracy on the part, or on all validation images, after calibration on so many images. GM_ERR_INTERRUPTED on Ctrl-C.
+// Accuracy on all validation images, or an estimate of it by the part, after calibration on so many images. GM_ERR_INTERRUPTED on
+// Ctrl-C.
 gm_status gm__sampler_accuracy(gm__sampler *p, const gm_choice *choice, bool all, int calibrate, double *top1, gm_error *err);
 // Calibrates a subnet in full and adds the statistics to m (the same weights as the copy).
 gm_status gm__sampler_calibrate(gm__sampler *p, gm_model *m, const gm_choice *choice, gm_error *err);

@@ -54,6 +54,8 @@ static gm_status measure(gm__search *q, gm_error *err) {
     bool all = q->s->exhaustive;
     int calibrate = all ? q->s->calibrate_images : q->s->sample_calibrate;
     gm_progress *progress = NULL;
+    q->sampler.probe = q->sample;
+    q->sampler.probes = q->samples;
     gm_status status = gm_progress_create("measure", (uint64_t)q->samples, &progress, err);
     for (int i = 0; i < q->samples && !status; i++) {
         char note[48];

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accuracy of one calibrated subnet.
 #include <gamut/train.h>
+#include <math.h>
 
 static void count_batch(const gm_kernels *k, const gm_batch *b, const float *logits, int ld, int classes, float *row_loss,
-                        int *right, double *loss) {
+                        float *margin, int *right, double *loss) {
     k->cross_entropy(b->images, classes, logits, ld, b->label, NULL, NULL, 0, 1, row_loss, NULL, 0);
     for (int i = 0; i < b->images; i++) {
         const float *row = logits + (size_t)i * (size_t)ld;
@@ -12,11 +13,16 @@ static void count_batch(const gm_kernels *k, const gm_batch *b, const float *log
             if (row[c] > row[best]) best = c;
         *right += best == b->label[i];
         *loss += (double)row_loss[i];
+        if (!margin) continue;
+        float other = -INFINITY;
+        for (int c = 0; c < classes; c++)
+            if (c != b->label[i] && row[c] > other) other = row[c];
+        margin[i] = row[b->label[i]] - other;
     }
 }
 
-gm_status gm_evaluate(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
-                      const gm_choice *choice, gm_eval_result *out, gm_error *err) {
+gm_status gm_evaluate_each(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
+                           const gm_choice *choice, float *margin, gm_eval_result *out, gm_error *err) {
     const gm_graph *g = m->graph;
     gm_choice canonical = gm_choice_canonical(&g->space, *choice);
     int images = index ? count : d->images, batch = gm_min(gm_walker_max_batch(w), images);
@@ -55,7 +61,7 @@ gm_status gm_evaluate(gm_model *m, gm_walker *w, const gm_dataset *d, const int3
         gm_pass pass = {.choice = canonical, .mode = GM_MODE_EVAL, .norms = norms};
         if ((status = gm_walker_forward(w, &pass, &b, err)) != GM_OK) goto done;
         const float *logits = gm_walker_logits(w, &ld);
-        count_batch(k, &b, logits, ld, g->classes, row_loss, &right, &loss);
+        count_batch(k, &b, logits, ld, g->classes, row_loss, margin ? margin + at : NULL, &right, &loss);
     }
     out->top1 = 100.0 * right / images;
     out->loss = loss / images;
@@ -65,4 +71,9 @@ done:
     gm_free(row_loss);
     gm_free(order);
     return status;
+}
+
+gm_status gm_evaluate(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count, const gm_choice *choice,
+                      gm_eval_result *out, gm_error *err) {
+    return gm_evaluate_each(m, w, d, index, count, choice, NULL, out, err);
 }

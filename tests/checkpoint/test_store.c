@@ -4,6 +4,7 @@
 
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <math.h>
 #include <signal.h>
 
 static void number_path(const char folder[FOLDER], int number, char path[PATH_MAX]) {
@@ -359,6 +360,118 @@ static void quantized_chains_restore_the_same_everywhere(void **state) {
     }
 }
 
+// Half of the weights up, half down: how far the conv layer of an image got that way, and moving it.
+static double along_the_way(const uint8_t *image, size_t bytes, float step) {
+    gm_error err = {0};
+    gm_tensor_file *f = NULL;
+    double sum = 0;
+    assert_ok(gm_tensor_file_parse(image, bytes, "image", &f, &err));
+    const gm_tensor_info *t = gm_tensor_find(f, "params/conv.weight");
+    float *w = (float *)t->data; // within image
+    size_t n = state_elements(0);
+    for (size_t i = 0; i < n; i++) {
+        float way = i * i % 7 < 2 ? 1.0f : -1.0f;
+        w[i] += step * way;
+        sum += (double)(w[i] * way);
+    }
+    gm_tensor_file_destroy(f);
+    return sum / (double)n;
+}
+
+// Training that goes on from what was saved, and is saved again before any weight has moved by half a bin: who has told the writer,
+// or has opened a new one, finds the movement in the file; without that it is not there.
+static void what_was_gained_since_a_restore_is_saved(void **state) {
+    (void)state;
+    enum { UNTOLD, TOLD, ANEW };
+    const float step = 0.004f;
+    for (int form = UNTOLD; form <= ANEW; form++) {
+        gm_error err = {0};
+        char folder[FOLDER];
+        gm_checkpoint_writer *w = NULL;
+        uint8_t *image = NULL;
+        size_t bytes = 0;
+        gm_checkpoint_settings s = gm_checkpoint_settings_default();
+        s.mode = GM_CHECKPOINT_QUANTIZED;
+        s.optimizer = GM_CHECKPOINT_DROP;
+        snprintf(s.config, sizeof s.config, "bins=8 prune=0");
+        fresh_folder("gained", folder);
+        assert_ok(save_steps(folder, 1, 1, &s, &err));
+        assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+        blob b = make_state(2); // the first save of a new writer would count as told
+        assert_ok(gm_checkpoint_writer_save_image(w, b.data, b.bytes, NULL, &err));
+        assert_ok(gm_checkpoint_writer_wait(w, NULL, &err));
+        if (form == ANEW) {
+            gm_checkpoint_writer_destroy(w);
+            assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+        }
+        assert_ok(gm_checkpoint_load(folder, 0, &image, &bytes, NULL, &err));
+        if (form == TOLD) gm_checkpoint_writer_resumed(w);
+        double before = along_the_way(image, bytes, 0);
+        along_the_way(image, bytes, step);
+        assert_ok(gm_checkpoint_writer_save_image(w, image, bytes, NULL, &err));
+        gm_checkpoint_writer_destroy(w);
+        gm_free(image);
+        assert_ok(gm_checkpoint_load(folder, 0, &image, &bytes, NULL, &err));
+        double gained = (along_the_way(image, bytes, 0) - before) / (double)step;
+        if (form == UNTOLD) assert_true(fabs(gained) < 0.2);
+        else assert_true(gained > 0.7 && gained < 1.3);
+        gm_free(image);
+        gm_free(b.data);
+    }
+}
+
+// The bound of later saves: what a search may lose.
+static gm_status worse_by_error(void *self, int tensors, const char *const *name, const float *const *weights, double *figure,
+                                gm_error *err) {
+    (void)err;
+    const gm_tensor_file *exact = *(gm_tensor_file **)self;
+    double wrong = 0, all = 0;
+    for (int t = 0; t < tensors; t++) {
+        const gm_tensor_info *info = gm_tensor_find(exact, name[t]);
+        const float *w = info->data;
+        for (uint64_t i = 0; i < info->bytes / 4; i++) {
+            wrong += (double)(w[i] - weights[t][i]) * (double)(w[i] - weights[t][i]);
+            all += (double)w[i] * (double)w[i];
+        }
+    }
+    *figure = 1 + wrong / all;
+    return GM_OK;
+}
+
+static gm_status remember(void *self, const gm_tensor_file *image, gm_error *err) {
+    (void)err;
+    *(const gm_tensor_file **)self = image;
+    return GM_OK;
+}
+
+static void the_bound_can_change_between_saves(void **state) {
+    (void)state;
+    static const double bound[] = {0.1, 0.005};
+    gm_error err = {0};
+    char folder[FOLDER];
+    const gm_tensor_file *exact = NULL;
+    const gm_checkpoint_quality quality = {remember, worse_by_error, 1, (void *)&exact};
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_writer *w = NULL;
+    s.mode = GM_CHECKPOINT_QUANTIZED;
+    s.quality = &quality;
+    fresh_folder("bound", folder);
+    assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+    for (int i = 0; i < 2; i++) {
+        gm_checkpoint_info info;
+        blob b = make_state(i + 1);
+        gm_checkpoint_writer_bound(w, bound[i]);
+        assert_ok(gm_checkpoint_writer_save_image(w, b.data, b.bytes, NULL, &err));
+        assert_ok(gm_checkpoint_writer_wait(w, &info, &err));
+        const char *drop = strstr(info.note, "\"drop\":");
+        assert_non_null(drop);
+        double lost = strtod(drop + 7, NULL);
+        assert_true(lost <= bound[i] && (i > 0 || lost > bound[1]));
+        gm_free(b.data);
+    }
+    gm_checkpoint_writer_destroy(w);
+}
+
 static void weights_that_are_not_finite_stay_exact(void **state) {
     (void)state;
     gm_error err = {0};
@@ -439,6 +552,8 @@ int main(void) {
         cmocka_unit_test(a_save_is_a_copy),
         cmocka_unit_test(a_full_disk_leaves_the_one_before),
         cmocka_unit_test(quantized_chains_restore_the_same_everywhere),
+        cmocka_unit_test(what_was_gained_since_a_restore_is_saved),
+        cmocka_unit_test(the_bound_can_change_between_saves),
         cmocka_unit_test(weights_that_are_not_finite_stay_exact),
         cmocka_unit_test(failing_allocations_are_errors),
     };
