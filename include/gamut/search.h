@@ -155,14 +155,14 @@ typedef struct gm_search_settings {
     gm_objective objective;
     double max_cost;        // MACs or ms; 0: none
     int samples;            // subnets measured to train the predictor; default 300
-    int sample_images;      // validation images each, a fixed random part; default 1000
-    int sample_calibrate;   // training images behind their statistics; default 256
+    int sample_images;      // validation images each, the same for all: those that tell subnets apart (search/strata.h); default 600
+    int sample_calibrate;   // training images behind their statistics; default 800
     int calibrate_images;   // behind those of the front; default 2000
     int batch;              // of calibration and evaluation; default 200
     int predictor_epochs;   // default 150
     int levels, iterations; // constraints along the front, and generations of the evolution at each; default 12, 40
     int candidates;         // subnets measured at the end; default 24
-    int check;              // samples calibrated in full too, to judge the small calibration; default 24
+    int judges;             // samples measured in full too, to judge the others and the predictor; at most a third; default 40
     gm_dtype type;          // of accuracy and latency: F32 (default) or BF16
     int latency_batch;      // images a run; default 1
     int latency_samples;    // subnets timed for the table of this machine; default 150
@@ -193,8 +193,8 @@ typedef struct gm_search_result {
     int predictions;            // subnets that the evolution asked the predictor about
     gm_predictor_report predictor;
     gm_latency_report latency;  // of the table of this machine
-    double calibration_tau;     // small against full calibration on the same images; NaN: not checked
-    int calibration_checked;
+    double sampling_tau;        // the judges as samples against the same in full; NaN: none
+    int judged;                 // predictor.tau and rmse are of these, too, against their accuracy in full
     double front_tau;           // predicted against measured accuracy of the candidates
     double seconds;
 } gm_search_result;

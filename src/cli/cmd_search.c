@@ -90,10 +90,9 @@ static int show_json(const char *path) {
 static void show_judgement(const gm_search_result *r, const gm_search_settings *s) {
     char time[GM__TEXT_SHORT];
     if (!s->exhaustive) {
-        printf("\npredictor: Kendall tau %.2f, RMSE %.2f points on %d of %d samples; small against full "
-               "calibration: tau %.2f\n",
-               r->predictor.tau, r->predictor.rmse, r->predictor.held_out,
-               r->predictor.held_out + r->predictor.trained, r->calibration_tau);
+        printf("\n%d of %d samples measured in full: Kendall tau of the predictor %.2f, RMSE %.2f points; of the samples "
+               "themselves %.2f\n",
+               r->judged, r->samples, r->predictor.tau, r->predictor.rmse, r->sampling_tau);
     } else {
         printf("\nall %d subnets of the space\n", r->samples);
     }
@@ -203,9 +202,9 @@ static int run(const gm__command *self, int argc, char **argv) {
         {"dtype", "T", "auto, f32 or bf16 (default auto)", GM__OPTION_TEXT, &where.type, 0, 0},
         {"samples", "N", "subnets measured for the predictor (default 300)", GM__OPTION_INT,
          &s.samples, 10, 100000},
-        {"sample-images", "N", "validation images for each (default 1000)", GM__OPTION_INT,
+        {"sample-images", "N", "validation images for each (default 600)", GM__OPTION_INT,
          &s.sample_images, 1, 100000000},
-        {"sample-calibrate", "N", "training images for their statistics (default 256)",
+        {"sample-calibrate", "N", "training images for their statistics (default 800)",
          GM__OPTION_INT, &s.sample_calibrate, 1, 100000000},
         {"calibrate-images", "N", "training images for those of the front (default 2000)",
          GM__OPTION_INT, &s.calibrate_images, 1, 100000000},

@@ -5,15 +5,15 @@
 #include "search/search_state.h"
 
 gm_search_settings gm_search_settings_default(void) {
-    return (gm_search_settings){.objective = GM_OBJECTIVE_MACS, .samples = 300, .sample_images = 1000, .sample_calibrate = 256,
+    return (gm_search_settings){.objective = GM_OBJECTIVE_MACS, .samples = 300, .sample_images = 600, .sample_calibrate = 800,
                                 .calibrate_images = 2000, .batch = 200, .predictor_epochs = 150, .levels = 12, .iterations = 40, .candidates = 24,
-                                .check = 24, .type = GM_F32, .latency_batch = 1, .latency_samples = 150, .seed = 1};
+                                .judges = 40, .type = GM_F32, .latency_batch = 1, .latency_samples = 150, .seed = 1};
 }
 
 static gm_status check_settings(const gm_search_settings *s, gm_error *err) {
     if (s->samples < 1 || s->samples > 100000 || s->sample_images < 1 || s->sample_calibrate < 1 || s->calibrate_images < 1 ||
         s->batch < 1 || s->predictor_epochs < 1 || s->levels < 1 || s->levels > 1000 || s->iterations < 0 || s->candidates < 1 ||
-        s->candidates > GM_PROFILE_SUBNETS || s->check < 0 || s->latency_samples < 1 || s->latency_samples > 10000)
+        s->candidates > GM_PROFILE_SUBNETS || s->judges < 0 || s->latency_samples < 1 || s->latency_samples > 10000)
         return gm_fail(err, GM_ERR_ARGUMENT, "search: %d samples on %d images, %d levels, %d candidates: out of range", s->samples,
                        s->sample_images, s->levels, s->candidates);
     if (s->latency_batch < 1 || s->latency_batch > 4096)
@@ -43,6 +43,7 @@ gm_status gm_search(gm_model *m, const gm_dataset *d, const int32_t *train, int 
     gm_predictor_destroy(q.predictor);
     gm_free(q.sample);
     gm_free(q.sample_top1);
+    gm_free(q.judged_top1);
     gm_free(q.candidate);
     if (status) gm_search_result_fini(out);
     return status;

@@ -58,8 +58,7 @@ gm_status gm_search_save(const gm_search_result *r, const gm_model *m, const gm_
                                           r->latency.trained, "held_out", r->latency.held_out, "tau", number(r->latency.tau),
                                           "error", number(r->latency.error))
                               : json_null());
-    json_object_set_new(root, "calibration", json_pack("{s:o, s:i}", "tau", number(r->calibration_tau), "checked",
-                                                       r->calibration_checked));
+    json_object_set_new(root, "sampling", json_pack("{s:o, s:i}", "tau", number(r->sampling_tau), "judged", r->judged));
     json_object_set_new(root, "front_tau", number(r->front_tau));
     json_object_set_new(root, "gap", gap_to ? json_pack("{s:s, s:o}", "to", gap_to, "points", number(gap)) : json_null());
     json_object_set_new(root, "evaluations", json_integer(r->evaluated_count));

@@ -8,24 +8,44 @@
 enum { LEAST_SAMPLES = 10 };
 
 // ---------------------------------------------------------------------------------------------
-static gm_status fit_predictor(gm__search *q, gm_error *err) {
+static gm_status fit_once(gm__search *q, int first, gm_error *err) { // on the samples from `first` on
     gm_predictor_settings settings = gm_predictor_settings_default();
     settings.seed = q->s->seed;
     settings.epochs = q->s->predictor_epochs;
+    settings.held_out = 0;
+    gm_predictor_destroy(q->predictor);
+    gm_status status = gm_predictor_create(GM_ENCODING_SPACE, q->space, q->s->seed, &q->predictor, err);
+    if (!status) status = gm_predictor_fit(q->predictor, q->sample + first, q->sample_top1 + first, q->samples - first, &settings, NULL, err);
+    return status;
+}
+
+// What a predictor that never saw the judges says of them, against their accuracy in full: images that it was trained on would
+// flatter it.
+static gm_status judge_predictor(gm__search *q, gm_error *err) {
+    gm_predictor_report *r = &q->out->predictor;
+    int n = q->judges, others = GM__SEARCH_ENDS + n;
+    double square = 0;
+    *r = (gm_predictor_report){.trained = q->samples - (n ? others : 0), .held_out = n, .tau = NAN, .rmse = NAN};
+    if (n == 0) return GM_OK;
+    double *said = gm_alloc((size_t)n, sizeof *said);
+    gm_status status = said ? fit_once(q, others, err) : gm_fail(err, GM_ERR_MEMORY, "no memory to judge a predictor");
+    if (!status) status = gm_predictor_run(q->predictor, q->sample + GM__SEARCH_ENDS, n, said, err);
+    for (int i = 0; i < n && !status; i++) square += (said[i] - q->judged_top1[i]) * (said[i] - q->judged_top1[i]);
+    if (!status) {
+        r->tau = gm_kendall_tau(n, said, q->judged_top1);
+        r->rmse = sqrt(square / n);
+    }
+    gm_free(said);
+    return status;
+}
+
+// Once without the judges, to be judged; then with all samples, to be used.
+static gm_status fit_predictor(gm__search *q, gm_error *err) {
     if (q->samples < LEAST_SAMPLES)
         return gm_fail(err, GM_ERR_RANGE, "%d samples are too few for a predictor: use --samples 100 or more, or --exhaustive",
                        q->samples);
-    // Once with a part held out, to judge it; then with all samples, to use it.
-    for (int use = 0; use < 2; use++) {
-        gm_predictor_destroy(q->predictor);
-        gm_status status = gm_predictor_create(GM_ENCODING_SPACE, q->space, q->s->seed, &q->predictor, err);
-        if (use) settings.held_out = 0;
-        if (!status)
-            status = gm_predictor_fit(q->predictor, q->sample, q->sample_top1, q->samples, &settings,
-                                      use ? NULL : &q->out->predictor, err);
-        if (status) return status;
-    }
-    return GM_OK;
+    gm_status status = judge_predictor(q, err);
+    return status ? status : fit_once(q, 0, err);
 }
 
 static gm_status predict(void *self, const gm_choice *choice, int count, double *value, gm_error *err) {

@@ -68,32 +68,31 @@ static gm_status measure(gm__search *q, gm_error *err) {
     return status;
 }
 
-// The first samples once more, with statistics from as many images as a front gets, on the same validation images.
-static gm_status check_calibration(gm__search *q, gm_error *err) {
-    int count = gm_min(q->s->check, q->samples);
-    q->out->calibration_tau = NAN;
-    if (q->s->exhaustive || count < 3 || q->s->sample_calibrate >= q->s->calibrate_images) return GM_OK;
-    double *full = gm_alloc((size_t)count, sizeof *full);
+// Some random samples once more, as a front is measured: on all validation images, with statistics from as many images. The
+// first, so that a search of more samples has the same ones.
+static gm_status judge(gm__search *q, gm_error *err) {
+    int count = gm_min(q->s->judges, q->samples / 3);
+    const gm_choice *judge = q->sample + GM__SEARCH_ENDS;
+    q->out->sampling_tau = NAN;
+    if (q->s->exhaustive || count < 3) return GM_OK;
+    q->judged_top1 = gm_alloc((size_t)count, sizeof *q->judged_top1);
     gm_progress *progress = NULL;
-    gm_status status = full ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory");
-    if (!status) status = gm_progress_create("check", (uint64_t)count, &progress, err);
+    gm_status status = q->judged_top1 ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for %d samples", count);
+    if (!status) status = gm_progress_create("judge", (uint64_t)count, &progress, err);
     for (int i = 0; i < count && !status; i++) {
-        status = gm__sampler_accuracy(&q->sampler, &q->sample[i], false, q->s->calibrate_images, &full[i], err);
+        status = gm__sampler_accuracy(&q->sampler, &judge[i], true, q->s->calibrate_images, &q->judged_top1[i], err);
         gm_progress_update(progress, (uint64_t)i + 1, NULL);
     }
     gm_progress_destroy(progress);
-    if (!status) {
-        q->out->calibration_tau = gm_kendall_tau(count, full, q->sample_top1);
-        q->out->calibration_checked = count;
-        status = gm__measured_save(&q->sampler.measured, err);
-    }
-    gm_free(full);
-    return status;
+    if (status) return status;
+    q->judges = q->out->judged = count;
+    q->out->sampling_tau = gm_kendall_tau(count, q->judged_top1, q->sample_top1 + GM__SEARCH_ENDS);
+    return gm__measured_save(&q->sampler.measured, err);
 }
 
 gm_status gm__search_sample(gm__search *q, gm_error *err) {
     gm_status status = choose(q, err);
     if (!status) status = measure(q, err);
-    if (!status) status = check_calibration(q, err);
+    if (!status) status = judge(q, err);
     return status;
 }

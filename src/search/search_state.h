@@ -6,6 +6,8 @@
 #include "search/evolve.h"
 #include "search/sampler.h"
 
+enum { GM__SEARCH_ENDS = 2 }; // samples that are not random: the smallest and the largest subnet
+
 typedef struct gm__search {
     const gm_search_settings *s;
     gm_model *model;
@@ -18,6 +20,8 @@ typedef struct gm__search {
     gm_choice *sample;
     double *sample_top1; // percent
     int samples;
+    double *judged_top1; // of `judges` samples after the smallest and the largest, measured in full
+    int judges;
     gm_choice *candidate;
     int candidates, candidates_most;
     gm_search_result *out;
@@ -25,7 +29,7 @@ typedef struct gm__search {
 
 // search_cost.c: the table of this machine, and the cost of any subnet.
 gm_status gm__search_costs(gm__search *q, gm_error *err);
-// search_sample.c: the subnets to measure, their accuracies, and how far the small calibration can be trusted.
+// search_sample.c: the subnets to measure, their accuracies, and how far those can be trusted.
 gm_status gm__search_sample(gm__search *q, gm_error *err);
 // search_front.c: the predictor and the evolution give candidates; they are measured; the best are the front.
 gm_status gm__search_candidates(gm__search *q, gm_error *err);

@@ -15,7 +15,7 @@ expect 0 train "$work/tiny.yaml" --out "$work/run" --set epochs=1 $one
 # A search: keys, a file, a calibrated front, and the same result for the same seed.
 expect 0 search "$model" --objective macs $few --out "$work/a.json" --json $one
 one_line_of_json
-has_keys front evaluations seconds id choice top1 macs latency_ms predictor tau calibration settings seed model
+has_keys front evaluations seconds id choice top1 macs latency_ms predictor tau sampling settings seed model
 [ -s "$work/a.json" ] || fail "no result was written"
 grep -q '"evaluated"' "$work/a.json" || fail "the file lacks the evaluated subnets"
 [ -s "$model.measured.json" ] || fail "measured subnets were not kept"

@@ -25,7 +25,7 @@ static scene scene_make(void) {
     c.s.levels = 4;
     c.s.iterations = 3;
     c.s.candidates = 8;
-    c.s.check = 4;
+    c.s.judges = 4;
     c.s.latency_samples = 20;
     c.s.predictor_epochs = 10;
     snprintf(c.cache, sizeof c.cache, "/tmp/gamut-test-measured-%ld.json", (long)getpid());
@@ -72,7 +72,7 @@ static void the_front_is_measured_calibrated_and_not_dominated(void **state) {
     assert_int_equal(r.evaluated_count, r.samples + r.candidates);
     assert_true(r.candidates <= 8 && r.predictions > 0);
     assert_int_equal(r.measured, 24 + 4);
-    assert_int_equal(r.calibration_checked, 4);
+    assert_int_equal(r.judged, 4);
     assert_true(isnan(r.evaluated[0].latency_ms) && r.evaluated[0].images == 40);
     // the same seed finds the same
     gm_model_norms_clear(c.m);
