@@ -196,9 +196,11 @@ static bool ids_valid(const gm__quant_state *s) {
     for (int i = 0; i < s->tensors; i++) {
         const gm__part *p = &s->part[i];
         const uint8_t *ids = s->ids + p->first;
-        unsigned bins = (unsigned)p->bins, wrong = 0;
-        for (size_t j = 0; j < p->count; j++)
-            wrong |= (ids[j] >= bins && ids[j] < GM__QUANT_PRUNED) || ids[j] >= GM__QUANT_LEVELS;
+        uint8_t bins = (uint8_t)p->bins, wrong = 0; // bytes and no branch: whole registers at a time
+        for (size_t j = 0; j < p->count; j++) {
+            uint8_t between = (uint8_t)((ids[j] >= bins) & (ids[j] < GM__QUANT_PRUNED)), beyond = ids[j] >= GM__QUANT_LEVELS;
+            wrong = (uint8_t)(wrong | between | beyond);
+        }
         if (wrong) return false;
     }
     return true;
