@@ -16,6 +16,7 @@ typedef struct gm__recipe_checkpoint {
     int optimizer; // gm_checkpoint_optimizer
     double max_drop, early_drop, stick;
     int metric;    // 0 loss, 1 accuracy
+    int subnets;   // 0: the largest and the smallest are bounded, 1: the largest alone
     int images, trials, restores;
     int coder;     // 0 rans, 1 paper, 2 rle, 3 huffman
 } gm__recipe_checkpoint;

@@ -43,6 +43,7 @@ static const int kernel_values[] = {0, 3, 5, 7};
 
 static const char *const stores[] = {"none", "lossless", "quantized", NULL};
 static const char *const optimizer_states[] = {"keep", "drop", "round", NULL};
+static const char *const bounded[] = {"ends", "max", NULL};
 static const char *const metrics[] = {"loss", "accuracy", NULL};
 static const char *const coders[] = {"rans", "paper", "rle", "huffman", NULL};
 
@@ -154,12 +155,13 @@ static const gm__setting settings[] = {
     STORE("optimizer", optimizer, GM__SETTING_NAME, 0, 0, optimizer_states,
           "quantized: the optimizer's state exact, left out, or rounded"),
     STORE("max_drop", max_drop, GM__SETTING_DOUBLE, 0, 10, NULL,
-          "quantized: largest relative rise of the loss, of the largest and the smallest subnet; 0: not measured"),
+          "quantized: largest relative rise of the loss, of the subnets that are bounded; 0: not measured"),
     STORE("early_drop", early_drop, GM__SETTING_DOUBLE, 0, 10, NULL,
           "quantized: what the bound is while the learning rate is at its peak; it falls with the rate to max_drop"),
     STORE("stick", stick, GM__SETTING_DOUBLE, 0, 1, NULL,
           "quantized: how far into a neighbouring bin a weight keeps its centre, in widths of the bin; 0: nearest always"),
     STORE("metric", metric, GM__SETTING_NAME, 0, 0, metrics, "quantized: what max_drop bounds"),
+    STORE("subnets", subnets, GM__SETTING_NAME, 0, 0, bounded, "quantized: which the bound is for"),
     STORE("images", images, GM__SETTING_INT, 1, 1000000, NULL, "quantized: held-out images it is measured on"),
     STORE("trials", trials, GM__SETTING_INT, 0, 10000, NULL,
           "quantized: configurations measured for one checkpoint; 0: as many as the search asks for"),

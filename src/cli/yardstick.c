@@ -87,7 +87,7 @@ gm_status gm__yardstick_init(gm__yardstick *y, const gm__recipe *recipe, int ima
     snprintf(y->what, sizeof y->what, "%s", s->data);
     gm_status status = take_images(y, recipe, images, true, err);
     bool alone = s->strategy == GM_STRATEGY_PLAIN;
-    if (status == GM_OK) status = choose(y, alone ? &single : ends, alone ? 1 : 2, err);
+    if (status == GM_OK) status = choose(y, alone ? &single : ends, alone || recipe->checkpoint.subnets == 1 ? 1 : 2, err);
     if (status != GM_OK) gm__yardstick_fini(y);
     return status;
 }
