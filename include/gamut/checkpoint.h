@@ -127,7 +127,7 @@ GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop)
 GM_API void gm_checkpoint_writer_resumed(gm_checkpoint_writer *w);
 // Until the last save is on disk; its error. out (may be NULL): what was written last.
 GM_API gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info *out, gm_error *err);
-// Seconds that callers of save were kept waiting, and that the thread worked.
+// Seconds that callers of save were kept waiting, and of processor time that the thread worked. After a wait.
 GM_API void gm_checkpoint_writer_seconds(const gm_checkpoint_writer *w, double *waited, double *worked);
 GM_API void gm_checkpoint_writer_destroy(gm_checkpoint_writer *w); // waits; NULL allowed
 

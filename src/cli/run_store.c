@@ -74,8 +74,13 @@ static gm_status load(void *self, gm_tensor_file **out, gm_error *err) {
 static gm_status finish(void *self, gm_error *err) {
     gm__run_store *s = self;
     gm_error cause = {0};
+    double waited, worked;
     if (s->writer != NULL && gm_checkpoint_writer_wait(s->writer, NULL, &cause) != GM_OK)
         gm_log(GM_LOG_WARN, "the last checkpoint was not saved (the model is): %s", cause.text);
+    if (s->writer != NULL) {
+        gm_checkpoint_writer_seconds(s->writer, &waited, &worked);
+        gm_log(GM_LOG_INFO, "checkpoints: training waited %.2f s for them, a thread worked %.1f s on them", waited, worked);
+    }
     return gm_file_remove(s->marker, err);
 }
 
