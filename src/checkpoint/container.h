@@ -74,7 +74,7 @@ typedef struct gm__pack {
     const gm__quant_state *parent_state; // of the parent; NULL: none
     const gm__quant_state *last;         // of the checkpoint before, be it the parent or not; NULL: none
     uint64_t number, parent_number, parent_identity;
-    bool resumed; // training went on from the checkpoint before as it was restored
+    uint64_t resumed; // the checkpoint that training went on from as it was restored; 0: none
     const char *note; // may be NULL
     const gm_checkpoint_settings *settings;
     uint8_t *restored; // NULL, or image itself: becomes what reading the file will give, when its exact tensors are worth it

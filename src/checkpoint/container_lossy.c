@@ -173,8 +173,8 @@ static gm_status make_weights(const gm_tensor_file *image, const gm__pack *pack,
     l->shape = gm_alloc((size_t)l->quantized, sizeof *l->shape);
     gm_status status = tensor && l->shape ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to quantize a checkpoint");
     settings.parallel = false; // training has the threads
-    settings.stick = pack->resumed ? 0 : (float)s->stick;
-    settings.dither = pack->resumed ? pack->number : 0;
+    settings.stick = (float)s->stick;
+    settings.dither = pack->resumed;
     if (status == GM_OK && s->config[0]) status = gm__quant_config_parse(s->config, &settings.config, err);
     if (status == GM_OK && s->coder[0]) status = gm__quant_coder_parse(s->coder, &settings.coder, err);
     if (status == GM_OK) list_quantized(image, l, tensor);

@@ -94,7 +94,8 @@ typedef struct gm__quant_settings {
     float stick;                 // default 0.5: a weight keeps its previous id while it lies within this share of the
                                  // neighbouring bin, or of an octave of a threshold; 0: as published. 0 to 1
     uint64_t dither;             // default 0: none. Else weights go to one of the two centres around them at
-                                 // random, the nearer the likelier, so that on average nothing is lost; of this seed. Wants stick 0
+                                 // random, the nearer the likelier, so that on average nothing is lost; of this seed. In tensors whose
+                                 // weights do not fill their bins evenly yet; no `stick` there
     bool parallel;               // default true: use gm_parallel; false: stay on the calling thread. Same bytes
     uint64_t seed;               // of k-means++
 } gm__quant_settings;

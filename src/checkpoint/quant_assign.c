@@ -9,14 +9,19 @@
 
 #include <math.h>
 
-enum { BATCH = 512, RANKS = 65536, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
+enum { BATCH = 512, RANKS = 65536, SIGN = RANKS / 2, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
 static const double settled = 1.02; // a codebook is kept while a better one would not save more loss than this
 
 typedef struct room { // of one group
-    uint32_t *count;  // RANKS
+    uint32_t *count;  // RANKS, all 0 between tensors
     uint8_t *table;   // RANKS: the nearest centre, by the upper bits of the float
     double *x, *w;    // points, RANKS each
 } room;
+
+// Buckets of magnitude in use: the ranks of negative numbers are SIGN - 1 - bucket, of the others SIGN + bucket.
+typedef struct span {
+    int least, most;
+} span;
 
 typedef struct work {
     const gm__quant_tensor *tensor;
@@ -63,10 +68,10 @@ static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t 
     }
 }
 
-// ids: 0 for what gets a centre. Counts those by the rank of their upper bits. False: something is not finite.
+// ids: 0 for what gets a centre. Counts those by the rank of their upper bits; used: no others. False: something is not finite.
 static bool split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
-                        const gm__dither *d, uint8_t *ids, uint32_t *count) {
-    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, more[BATCH] = {0}, tier[BATCH], rank[BATCH], worst = 0;
+                        const gm__dither *d, uint8_t *ids, uint32_t *count, span *used) {
+    uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, more[BATCH] = {0}, tier[BATCH], rank[BATCH], worst = 0, most = 0, least = UINT16_MAX;
     for (size_t at = 0; at < t->shape.count; at += BATCH) {
         size_t n = t->shape.count - at < BATCH ? t->shape.count - at : BATCH;
         const float *w = t->weights + at;
@@ -80,10 +85,16 @@ static bool split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sens
         for (size_t i = 0; i < n && d->seed && l->prune > 0; i++) // modulo 2^16; the sum stays above 0
             more[i] = (uint16_t)gm_max((int)d->prune[gm__dither_draw(d, at + i) >> 24], 1 - l->prune);
         tiers_of_batch(m, v, by_sensitivity ? v : m, was, l, more, tier);
+        for (int i = 0; i < BATCH; i++) {
+            uint16_t low = tier[i] == 0 ? m[i] : UINT16_MAX, high = tier[i] == 0 ? m[i] : 0;
+            least = low < least ? low : least;
+            most = high > most ? high : most;
+        }
         for (size_t i = 0; i < n; i++) rank[i] = gm__rank16((uint16_t)(gm__bits(w[i]) >> 16));
         for (size_t i = 0; i < n; i++) ids[at + i] = (uint8_t)tier[i];
         for (size_t i = 0; i < n; i++) count[rank[i]] += tier[i] == 0;
     }
+    *used = (span){least, most};
     return worst < 0x7f80;
 }
 
@@ -91,13 +102,17 @@ static double rank_value(int rank) { // the middle of the bucket
     return (double)gm__float((uint32_t)gm__unrank16((uint16_t)rank) << 16 | 0x8000u);
 }
 
-static int points_of(const uint32_t *count, double *x, double *w) {
+static int add_point(const uint32_t *count, int rank, int n, double *x, double *w) {
+    if (!count[rank]) return n;
+    x[n] = rank_value(rank);
+    w[n] = count[rank];
+    return n + 1;
+}
+
+static int points_of(const uint32_t *count, span used, double *x, double *w) {
     int n = 0;
-    for (int r = 0; r < RANKS; r++) {
-        if (!count[r]) continue;
-        x[n] = rank_value(r);
-        w[n++] = count[r];
-    }
+    for (int b = used.most; b >= used.least; b--) n = add_point(count, SIGN - 1 - b, n, x, w);
+    for (int b = used.least; b <= used.most; b++) n = add_point(count, SIGN + b, n, x, w);
     return n;
 }
 
@@ -184,11 +199,11 @@ done:
     return status;
 }
 
-static gm_status codebook(const work *w, int i, room *r, const uint8_t *ids, const gm__part *last, gm_error *err) {
+static gm_status codebook(const work *w, int i, room *r, span used, const uint8_t *ids, const gm__part *last, gm_error *err) {
     gm__part *p = &w->state->part[i];
     float centre[GM__QUANT_BINS] = {0};
     gm_status status = GM_OK;
-    int n = points_of(r->count, r->x, r->w);
+    int n = points_of(r->count, used, r->x, r->w);
     if (n == 0) { // nothing to represent: whatever costs least
         if (last && last->bins == p->bins) memcpy(p->centre, last->centre, sizeof p->centre);
         return GM_OK;
@@ -201,16 +216,23 @@ static gm_status codebook(const work *w, int i, room *r, const uint8_t *ids, con
     return status;
 }
 
-// For every rank between the lowest and the highest in use, by the bits of the float: the nearest centre.
-static void fill_table(const gm__part *p, int first, int last, uint8_t *table) {
+// For every rank in use, by the bits of the float: the nearest centre.
+static void fill_table(const gm__part *p, span used, uint8_t *table) {
     double centre[GM__QUANT_BINS];
-    int c = 0;
+    int c = 0, buckets = used.most - used.least + 1;
     for (int i = 0; i < p->bins; i++) centre[i] = (double)gm_bf16_to_f32(p->centre[i]);
-    for (int r = first; r <= last; r++) {
-        double x = rank_value(r);
+    for (int i = 0; i < 2 * buckets; i++) { // upwards
+        int rank = i < buckets ? SIGN - 1 - used.most + i : SIGN + used.least + i - buckets;
+        double x = rank_value(rank);
         for (; c + 1 < p->bins && x > (centre[c] + centre[c + 1]) / 2; c++) {}
-        table[gm__unrank16((uint16_t)r)] = (uint8_t)c;
+        table[gm__unrank16((uint16_t)rank)] = (uint8_t)c;
     }
+}
+
+static void clear_counts(uint32_t *count, span used) {
+    size_t bytes = (size_t)(used.most - used.least + 1) * sizeof *count;
+    memset(count + SIGN - 1 - used.most, 0, bytes);
+    memset(count + SIGN + used.least, 0, bytes);
 }
 
 // before: NULL, or the previous id of each, UINT8_MAX for none: it stays while the weight lies in its bin, widened by `stick` of the
@@ -262,17 +284,16 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     const uint8_t *before = last ? w->previous->ids + last->first : NULL;
     uint8_t *ids = w->state->ids + p->first;
     gm__dither d = gm__dither_of(w->s->dither, i, t, last);
-    limits l = limits_of(&w->threshold[t->shape.kind], t->shape.kind, before ? w->s->stick : 0);
-    memset(r->count, 0, RANKS * sizeof *r->count);
-    if (!split_tiers(t, &l, w->s->config.by_sensitivity, before, &d, ids, r->count))
+    float stick = before && !d.seed ? w->s->stick : 0;
+    limits l = limits_of(&w->threshold[t->shape.kind], t->shape.kind, stick);
+    span used;
+    if (!split_tiers(t, &l, w->s->config.by_sensitivity, before, &d, ids, r->count, &used))
         return gm_fail(err, GM_ERR_NUMERIC, "a weight, a gradient or their product is not finite: save without loss");
-    gm_status status = codebook(w, i, r, ids, last, err);
+    gm_status status = codebook(w, i, r, used, ids, last, err);
     if (status != GM_OK) return status;
-    int low = 0, high = RANKS - 1;
-    while (low < RANKS && !r->count[low]) low++;
-    while (high > low && !r->count[high]) high--;
-    if (low == RANKS) return GM_OK;
-    fill_table(p, low, high, r->table);
+    if (used.least > used.most) return GM_OK; // every weight has a tier
+    clear_counts(r->count, used);
+    fill_table(p, used, r->table);
     if (d.seed) {
         gm__dither_ids(&d, t, p, l.prune > 0, r->table, ids);
         return GM_OK;
@@ -282,7 +303,7 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
         translate(last, p, before, &translated);
         if (!translated) return gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
     }
-    nearest(t, p, w->s->stick > 0 ? translated ? translated : before : NULL, w->s->stick, r->table, ids);
+    nearest(t, p, stick > 0 ? translated ? translated : before : NULL, stick, r->table, ids);
     gm_free(translated);
     return GM_OK;
 }

@@ -213,7 +213,7 @@ static gm_status promising(job *j, const gm__cell *from, int distance, double mo
             higher += c.at[a] > from->at[a];
         }
         j->fresh = n >= GM__CUBE_CELLS;
-        if (steps > distance || trial_of(j, &c) || (j->fresh && (!j->previous || j->s.stick <= 0))) continue;
+        if (steps > distance || trial_of(j, &c) || (j->fresh && (!j->previous || j->s.stick <= 0 || j->s.dither))) continue;
         // cheaper than what will do: less of something; better than what will not: more of something
         if (j->out->found ? lower == 0 || j->fresh : higher == 0 && !j->fresh) continue;
         gm_status status = cost_of(j, &c, &bits, &wrong, err);

@@ -14,7 +14,7 @@ struct gm_checkpoint_writer {
     gm_checkpoint_settings settings;
     int lock;
     uint64_t next; // number of the next file
-    bool resumed;  // the next weights to be saved went on from the last checkpoint
+    uint64_t resumed; // the checkpoint that the weights to be saved went on from; 0: none
     gm__decoded last;      // on disk; bytes 0: none to be a difference to
     uint8_t *image;        // being written, or free to be filled
     size_t bytes, room;
@@ -65,7 +65,6 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     }
     gm__decoded_fini(&old);
     w->next++;
-    w->resumed = false;
     tidy(w);
     return GM_OK;
 }
@@ -110,7 +109,7 @@ static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
     gm_error cause = {0};
     status = gm__store_load(w->folder, 0, &w->last, &cause);
     if (status == GM_ERR_MEMORY) return gm_fail(err, status, "%s", cause.text);
-    w->resumed = status == GM_OK;
+    w->resumed = w->last.info.number;
     return GM_OK; // none of them whole: the next one stands alone
 }
 
@@ -205,7 +204,7 @@ void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop) {
 void gm_checkpoint_writer_resumed(gm_checkpoint_writer *w) {
     pthread_mutex_lock(&w->mutex);
     while (w->busy) pthread_cond_wait(&w->changed, &w->mutex);
-    w->resumed = true;
+    w->resumed = w->last.info.number;
     pthread_mutex_unlock(&w->mutex);
 }
 

@@ -395,9 +395,8 @@ static void what_was_gained_since_a_restore_is_saved(void **state) {
         s.optimizer = GM_CHECKPOINT_DROP;
         snprintf(s.config, sizeof s.config, "bins=8 prune=0");
         fresh_folder("gained", folder);
-        assert_ok(save_steps(folder, 1, 1, &s, &err));
         assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
-        blob b = make_state(2); // the first save of a new writer would count as told
+        blob b = make_state(1);
         assert_ok(gm_checkpoint_writer_save_image(w, b.data, b.bytes, NULL, &err));
         assert_ok(gm_checkpoint_writer_wait(w, NULL, &err));
         if (form == ANEW) {
