@@ -15,7 +15,7 @@ enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bin
 static const double less = 0.12;      // by this much less is aimed at after each attempt that failed
 static const double spare = 0.6;      // this much is aimed at when there is a configuration that will do
 static const double believed = 0.25;  // a measured rise below this is taken for this
-static const double worthwhile = 0.95; // and of the bits: what another configuration must get by with
+static const double worthwhile = 0.85; // and of the bits: what another configuration must get by with
 
 gm__quant_search_settings gm__quant_search_settings_default(void) {
     return (gm__quant_search_settings){.max_drop = 0.05, .distance = 2, .method = GM__QUANT_PREDICTED};

@@ -8,7 +8,7 @@
 
 #include "recipe.h"
 
-enum { GM__YARDSTICK_CHOICES = 2, GM__YARDSTICK_CALIBRATE = 128 };
+enum { GM__YARDSTICK_CHOICES = 2, GM__YARDSTICK_CALIBRATE = 64 };
 
 typedef struct gm__yardstick {
     char what[512]; // the data set's name, for errors
