@@ -46,8 +46,8 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     if (status == GM_OK && delta && !gm_path_exists(path)) delta = false;
     if (status == GM_OK) status = gm__store_path(w->folder, w->next, path, err);
     if (status != GM_OK) return status;
-    const gm__pack pack = {.image = w->image, .bytes = w->bytes, .delta = delta,
-                           .parent = delta ? w->last.image : NULL, .parent_bytes = w->last.bytes, .number = w->next, .parent_number = w->last.info.number,
+    const gm__pack pack = {.image = w->image, .bytes = w->bytes, .delta = delta, .parent = delta ? w->last.image : NULL,
+                           .parent_bytes = w->last.bytes, .number = w->next, .parent_number = w->last.info.number,
                            .parent_identity = w->last.info.identity, .parent_state = delta ? w->last.state : NULL,
                            .last = w->last.state, .resumed = w->resumed, .note = w->note, .settings = &w->settings,
                            .restored = w->image};
