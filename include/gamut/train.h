@@ -60,9 +60,9 @@ typedef struct gm_eval_result {
 // Subnet must be calibrated (GM_ERR_STATE otherwise). index NULL: all images.
 GM_API gm_status gm_evaluate(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
                              const gm_choice *choice, gm_eval_result *out, gm_error *err);
-// The same, and of each image the margin: the logit of its class minus the largest of the others.
+// The same, and of each image the margin (the logit of its class minus the largest of the others) and the loss, where not NULL.
 GM_API gm_status gm_evaluate_each(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
-                                  const gm_choice *choice, float *margin, gm_eval_result *out, gm_error *err);
+                                  const gm_choice *choice, float *margin, float *loss, gm_eval_result *out, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
 // Training. One loop, many strategies (specs: training 2.6). See docs/recipes.md for each setting.

@@ -229,7 +229,8 @@ static gm_status promising(job *j, const gm__cell *from, int distance, double mo
 }
 
 // From the last configuration, or one in the middle, to what promises to be good enough, or to be cheaper and still good
-// enough. Once there was a last one, a single attempt to be cheaper is made: the usual checkpoint takes two measurements.
+// enough; or, when that fails, to the finest. Once there was a last one, a single attempt to be cheaper is made: the usual checkpoint
+// takes two measurements.
 static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) {
     static const gm__cell middle = {{4, 4, 0}};
     gm__cell from = middle, next;
@@ -253,7 +254,11 @@ static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) 
         for (int steps = distance; !more && steps <= (j->out->found ? distance : FAR); steps *= 2)
             if ((status = promising(j, &from, steps, aim, &next, &more, err)) != GM_OK) return status;
     }
-    return GM_OK;
+    if (j->out->found || spent(j)) return GM_OK;
+    const gm__cell finest = {{BINS - 1, 5, 2}}; // none of the others if not that one
+    gm__quant_trial *trial;
+    j->fresh = true;
+    return trial_of(j, &finest) ? GM_OK : evaluate(j, &finest, &trial, err);
 }
 
 static gm_status make_room(job *j, gm_error *err) {
@@ -293,7 +298,7 @@ gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm
     if (status == GM_OK) status = make_room(j, err);
     if (status == GM_OK) status = base_figures(j, err);
     if (status == GM_OK && search->method == GM__QUANT_PREDICTED) status = predicted(j, last, err);
-    if (status == GM_OK && !out->found && !spent(j)) status = whole_cube(j, err);
+    else if (status == GM_OK) status = whole_cube(j, err);
     gm__scores_fini(&j->scores);
     for (int i = 0; i < tensors && j->values; i++) gm_free(j->values[i]);
     gm_free(j->values);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "yardstick.h"
 
+#include <math.h>
 #include <string.h>
 
 // count images of d, copied.
@@ -111,6 +112,8 @@ void gm__yardstick_fini(gm__yardstick *y) {
     gm_dataset_destroy(y->val);
     gm_dataset_destroy(y->train);
     gm_model_destroy(y->model);
+    for (int i = 0; i < GM__YARDSTICK_CHOICES; i++) gm_free(y->base[i]);
+    gm_free(y->now);
     *y = (gm__yardstick){0};
 }
 
@@ -138,10 +141,42 @@ static gm_status load(gm__yardstick *y, const gm_tensor_file *image, gm_error *e
     return GM_OK;
 }
 
+// The standard error of the mean difference between two lists.
+static double doubt_of(const float *a, const float *b, int n) {
+    double sum = 0, square = 0;
+    for (int i = 0; i < n; i++) {
+        double d = (double)a[i] - (double)b[i];
+        sum += d;
+        square += d * d;
+    }
+    return n > 1 ? sqrt(fmax(square - sum * sum / n, 0) / n / (n - 1)) : 0;
+}
+
+static gm_status make_lists(gm__yardstick *y, gm_error *err) {
+    size_t n = (size_t)y->val->images;
+    bool made = y->now || (y->now = gm_alloc(n, sizeof *y->now));
+    for (int i = 0; i < y->choices; i++) made = made && (y->base[i] || (y->base[i] = gm_alloc(n, sizeof *y->base[i])));
+    return made ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for images to measure with");
+}
+
+// What choice i is measured as: the mean over the images, less the doubt about its rise.
+static double figure_of(gm__yardstick *y, int i) {
+    int n = y->val->images;
+    double mean = 0, before = 0;
+    for (int k = 0; k < n; k++) mean += (double)y->now[k] / n;
+    if (!y->based) {
+        memcpy(y->base[i], y->now, (size_t)n * sizeof *y->now);
+        return mean;
+    }
+    for (int k = 0; k < n; k++) before += (double)y->base[i][k] / n;
+    return mean > before ? fmax(mean - doubt_of(y->now, y->base[i], n), before) : mean;
+}
+
 static gm_status measure_now(gm__yardstick *y, double *figure, gm_error *err) {
     enum { BATCH = 100 };
     gm_model *m = y->model;
     gm_status status = GM_OK;
+    if ((status = make_lists(y, err)) != GM_OK) return status;
     if (y->walker == NULL) // here, so that it is made by the thread that uses it
         status = gm_walker_create(m->graph, m->norm_offset, y->type, BATCH, false, &y->walker, err);
     gm_calibrate_settings c = gm_calibrate_settings_default();
@@ -155,13 +190,16 @@ static gm_status measure_now(gm__yardstick *y, double *figure, gm_error *err) {
         gm_eval_result r;
         if (!y->stored && m->graph->norms > 0)
             status = gm_calibrate(m, y->walker, y->train, NULL, y->train->images, &a, &c, &y->choice[i], err);
+        float *margin = y->accuracy ? y->now : NULL, *loss = y->accuracy ? NULL : y->now;
         if (status == GM_OK)
-            status = gm_evaluate(m, y->walker, y->val, NULL, y->val->images, &y->choice[i], &r, err);
+            status = gm_evaluate_each(m, y->walker, y->val, NULL, y->val->images, &y->choice[i], margin, loss, &r, err);
         if (status != GM_OK) break;
         y->top1[i] = r.top1;
         y->loss[i] = r.loss;
-        if (figure != NULL) figure[i] = y->accuracy ? -r.top1 : r.loss;
+        for (int k = 0; margin != NULL && k < y->val->images; k++) margin[k] = margin[k] > 0 ? -100.0f : 0; // minus the accuracy
+        if (figure != NULL) figure[i] = figure_of(y, i);
     }
+    y->based = y->based || figure != NULL;
     return status;
 }
 
@@ -170,7 +208,11 @@ gm_status gm__yardstick_measure(gm__yardstick *y, const gm_tensor_file *image, g
     return status == GM_OK ? measure_now(y, NULL, err) : status;
 }
 
-static gm_status begin(void *self, const gm_tensor_file *image, gm_error *err) { return load(self, image, err); }
+static gm_status begin(void *self, const gm_tensor_file *image, gm_error *err) {
+    gm__yardstick *y = self;
+    y->based = false;
+    return load(y, image, err);
+}
 
 static gm_status measure(void *self, int tensors, const char *const *name, const float *const *weights, double *figure,
                          gm_error *err) {

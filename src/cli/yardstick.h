@@ -20,6 +20,8 @@ typedef struct gm__yardstick {
     gm_dtype type;
     bool accuracy; // figures are minus accuracies instead of losses
     bool stored;   // the model's own norm statistics are used
+    float *base[GM__YARDSTICK_CHOICES], *now; // of each image, its part of the figure: of the first measurement of a checkpoint, and of the last
+    bool based;    // base is filled
     double top1[GM__YARDSTICK_CHOICES], loss[GM__YARDSTICK_CHOICES]; // of the last measurement, the largest first
 } gm__yardstick;
 
@@ -31,7 +33,8 @@ gm_status gm__yardstick_init_model(gm__yardstick *y, const gm_tensor_file *file,
 void gm__yardstick_fini(gm__yardstick *y);
 // The weights of an image (params/NAME of a training state, NAME of a model file); then top1 and loss as they are.
 gm_status gm__yardstick_measure(gm__yardstick *y, const gm_tensor_file *image, gm_error *err);
-// To be put into checkpoint settings; y must live as long.
+// To be put into checkpoint settings; y must live as long. A rise over the first measurement of a checkpoint counts as far as it
+// exceeds its standard error over the images: a bound cannot be finer than what it is measured with.
 gm_checkpoint_quality gm__yardstick_quality(gm__yardstick *y);
 
 #endif

@@ -85,7 +85,7 @@ static gm_status run(gm__sampler *p, const gm_choice *choice, const int32_t *ind
     gm_eval_result result = {0};
     if (gm_interrupted()) return interrupted(p, err);
     gm_status status = calibrate(p, p->model, choice, calibrated_on, err);
-    if (!status) status = gm_evaluate_each(p->model, p->walker, p->data, index, count, choice, p->margin, &result, err);
+    if (!status) status = gm_evaluate_each(p->model, p->walker, p->data, index, count, choice, p->margin, NULL, &result, err);
     gm_model_norms_clear(p->model);
     *top1 = result.top1;
     return status;

@@ -2,6 +2,7 @@
 // Accuracy of one calibrated subnet.
 #include <gamut/train.h>
 #include <math.h>
+#include <string.h>
 
 static void count_batch(const gm_kernels *k, const gm_batch *b, const float *logits, int ld, int classes, float *row_loss,
                         float *margin, int *right, double *loss) {
@@ -22,7 +23,7 @@ static void count_batch(const gm_kernels *k, const gm_batch *b, const float *log
 }
 
 gm_status gm_evaluate_each(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
-                           const gm_choice *choice, float *margin, gm_eval_result *out, gm_error *err) {
+                           const gm_choice *choice, float *margin, float *each, gm_eval_result *out, gm_error *err) {
     const gm_graph *g = m->graph;
     gm_choice canonical = gm_choice_canonical(&g->space, *choice);
     int images = index ? count : d->images, batch = gm_min(gm_walker_max_batch(w), images);
@@ -62,6 +63,7 @@ gm_status gm_evaluate_each(gm_model *m, gm_walker *w, const gm_dataset *d, const
         if ((status = gm_walker_forward(w, &pass, &b, err)) != GM_OK) goto done;
         const float *logits = gm_walker_logits(w, &ld);
         count_batch(k, &b, logits, ld, g->classes, row_loss, margin ? margin + at : NULL, &right, &loss);
+        if (each) memcpy(each + at, row_loss, (size_t)n * sizeof *each);
     }
     out->top1 = 100.0 * right / images;
     out->loss = loss / images;
@@ -75,5 +77,5 @@ done:
 
 gm_status gm_evaluate(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count, const gm_choice *choice,
                       gm_eval_result *out, gm_error *err) {
-    return gm_evaluate_each(m, w, d, index, count, choice, NULL, out, err);
+    return gm_evaluate_each(m, w, d, index, count, choice, NULL, NULL, out, err);
 }
