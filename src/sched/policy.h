@@ -37,9 +37,9 @@ struct gm_policy {
     int subnet;              // fixed, clipper, infaas
     int buckets, filled;     // slackfit
     gm__bucket bucket[GM__BUCKETS_MOST];
-    int points;              // gamut: of hull; knots are one more
+    int points, knots;       // gamut: of hull and knot
     gm__hull_point *hull;    // [subnets], owned
-    gm__price_knot *knot;    // [subnets + 1], owned
+    gm__price_knot *knot;    // [2 * subnets + 1], owned
     int candidates;
     int32_t candidate[GM__CANDIDATES_MOST]; // subnets that are looked at, ascending
 };

@@ -16,6 +16,8 @@ static const double recent = 0.2;    // of the rate over 8 units beside that ove
 static const double known = 0.15;    // weight of the present rate; the rest are windows as they came before
 static const double weight[GM_ARRIVAL_QUANTILES] = {0.2, 0.2, 0.2, 0.2, 0.14, 0.06};
 static const double early = 0.8;     // of its slack within which a query should be done: the rest is for surprises
+static const double near = 1.25;    // factor about a subnet's time within which the price changes; in a longer segment it is level
+static const double sway = 0.3;     // there: by how much the queue moves it
 static const double idle = 0.02;     // price beyond the best subnet's time, as a part of the last segment's: breaks ties
 enum { WORKERS = 64, POINTS = 24, FRONT_POINTS = 10, RUNS = 64 };
 
@@ -32,7 +34,8 @@ typedef struct outlook {
     point point[POINTS];
 } outlook;
 
-// The hull starts in the origin: a query that is not served takes no time. Its slopes are joined at the middle of each segment.
+// The hull starts in the origin: a query that is not served takes no time. Its slopes are joined at the middle of each segment, or
+// at both ends of a long one: between two subnets that lie far apart the best is a mixture of them, at one price.
 static void refresh(gm_policy *p, const gm_latency *l) {
     gm__hull_point *hull = p->hull;
     p->points = 0;
@@ -45,12 +48,17 @@ static void refresh(gm_policy *p, const gm_latency *l) {
         }
         if (p->points == 0 || l->top1[n] > hull[p->points - 1].top1) hull[p->points++] = (gm__hull_point){ns, l->top1[n]};
     }
+    p->knots = 0;
     for (int i = 0; i < p->points; i++) {
         gm__hull_point from = i > 0 ? hull[i - 1] : (gm__hull_point){0};
-        double middle = i > 0 ? (from.ns + hull[i].ns) / 2.0 : 0.9 * hull[0].ns;
-        p->knot[i] = (gm__price_knot){middle, (hull[i].top1 - from.top1) / (hull[i].ns - from.ns)};
+        double low = i > 0 ? near * from.ns : 0.9 * hull[0].ns, high = i > 0 ? hull[i].ns / near : low, middle = (from.ns + hull[i].ns) / 2;
+        double slope = (hull[i].top1 - from.top1) / (hull[i].ns - from.ns);
+        if (i > 0 && low >= high) low = high = middle; // short: only its middle
+        p->knot[p->knots++] = (gm__price_knot){low, slope};
+        if (high > low) p->knot[p->knots++] = (gm__price_knot){high, slope};
     }
-    p->knot[p->points] = (gm__price_knot){1.5 * hull[p->points - 1].ns, idle * p->knot[p->points - 1].price};
+    p->knot[p->knots] = (gm__price_knot){1.5 * hull[p->points - 1].ns, idle * p->knot[p->knots - 1].price};
+    p->knots++;
 }
 
 // Of many subnets only those on the hull are looked at: at a given price one of them is best.
@@ -68,7 +76,7 @@ static void choose_candidates(gm_policy *p, const gm_latency *l) {
 
 static gm_status prepare(gm_policy *p, const gm_latency *l, gm_error *err) {
     p->hull = gm_alloc((size_t)l->subnets, sizeof *p->hull);
-    p->knot = gm_alloc((size_t)l->subnets + 1, sizeof *p->knot);
+    p->knot = gm_alloc(2 * (size_t)l->subnets + 1, sizeof *p->knot);
     if (p->hull == NULL || p->knot == NULL) return gm_fail(err, GM_ERR_MEMORY, "policy gamut: no memory for %d subnets", l->subnets);
     refresh(p, l);
     choose_candidates(p, l);
@@ -82,9 +90,9 @@ static void renew(gm_policy *p, const gm_latency *l) {
 
 static double price_at(const gm_policy *p, double ns) {
     int i = 0;
-    while (i <= p->points && p->knot[i].ns <= ns) i++;
+    while (i < p->knots && p->knot[i].ns <= ns) i++;
     if (i == 0) return p->knot[0].price;
-    if (i > p->points) return p->knot[p->points].price;
+    if (i == p->knots) return p->knot[p->knots - 1].price;
     gm__price_knot a = p->knot[i - 1], b = p->knot[i];
     return a.price + (b.price - a.price) * (ns - a.ns) / (b.ns - a.ns);
 }
@@ -164,12 +172,26 @@ static int missed(const outlook *o, int next, double done) {
     return lost;
 }
 
+// In a level part of the price both subnets at its ends are as good, and only the queue says whose turn it is: the accurate one's while
+// less time a query is enough for those that wait, the fast one's when they need as much as can be kept up.
+static double swayed(const gm_policy *p, const outlook *o, double price, double long_run) {
+    double waiting = INFINITY;
+    for (int i = 0; i < o->points && o->point[i].soon + o->point[i].later == 0.0; i++)
+        waiting = fmin(waiting, o->point[i].time / o->point[i].waiting);
+    for (int i = 0; i + 1 < p->knots; i++) {
+        double level = p->knot[i].price;
+        if (p->knot[i + 1].price != level || fabs(price - level) > sway * level) continue;
+        return level * (1 + sway * (2 * fmin(long_run / waiting, 1) - 1));
+    }
+    return price;
+}
+
 static double expected_price(const gm_policy *p, const outlook *o, const gm_arrival_stats *a) {
     double rate = (1.0 - recent) * a->rate[0] + recent * a->rate[1];
     double price = known * price_at(p, sustainable(o, a->latest, rate));
     for (int i = 0; i < GM_ARRIVAL_QUANTILES; i++)
         price += (1.0 - known) * weight[i] * price_at(p, sustainable(o, a->quantile[i], rate));
-    return price;
+    return swayed(p, o, price, o->workers / fmax(rate, 1e-12));
 }
 
 static gm_decision decide(const gm_policy *p, const gm_latency *l, const gm_sched_view *v, int from) {

@@ -113,6 +113,32 @@ static void the_own_policy_is_ahead_at_load_0_7(void **state) {
     gm_profile_fini(&p);
 }
 
+// A front of two subnets, the accurate one four times as slow, and time for something in between: the best is a mixture.
+static void far_subnets_are_mixed(void **state) {
+    (void)state;
+    gm_profile p = {.batches = 3, .batch = {1, 4, 16}, .subnets = 2};
+    p.subnet = gm_alloc(2, sizeof *p.subnet);
+    assert_non_null(p.subnet);
+    for (int n = 0; n < 2; n++) {
+        p.subnet[n] = (gm_profile_subnet){.id = (uint64_t)n + 1, .top1 = n == 0 ? 88.5 : 90.0};
+        for (int b = 0; b < p.batches; b++)
+            p.subnet[n].p50_ns[b] = p.subnet[n].p99_ns[b] = (n == 0 ? 160000 : 640000) * (int64_t)p.batch[b];
+    }
+    for (int tenths = 4; tenths <= 8; tenths += 2) {
+        gm_trace t = trace_of("bursty:500,1500,2", 3, tenths * 0.1 * gm_profile_capacity(&p), 1);
+        gm_simulation_settings s = gm_simulation_settings_default();
+        s.slo_ns = 36000000;
+        gm_load_summary own = play(&p, &t, s);
+        s.policy = "slackfit";
+        gm_load_summary rival = play(&p, &t, s);
+        double ideal = 88.5 + 1.5 * (10.0 / tenths - 1) / 3; // the time a query that there is, shared out
+        assert_true(own.attainment > 0.999 && own.goodput_accuracy > rival.goodput_accuracy - 0.05);
+        assert_true(own.goodput_accuracy > ideal - 0.1);
+        gm_trace_fini(&t);
+    }
+    gm_profile_fini(&p);
+}
+
 static void half_of_the_workers_die_and_deadlines_are_kept(void **state) {
     (void)state;
     gm_profile p;
@@ -187,6 +213,7 @@ int main(void) {
         cmocka_unit_test(lessons_of_the_specification_hold),
         cmocka_unit_test(no_policy_beats_the_oracle),
         cmocka_unit_test(the_own_policy_is_ahead_at_load_0_7),
+        cmocka_unit_test(far_subnets_are_mixed),
         cmocka_unit_test(half_of_the_workers_die_and_deadlines_are_kept),
         cmocka_unit_test(correction_helps_when_the_machine_is_slower_than_its_profile),
         cmocka_unit_test(floors_and_single_deadlines_are_respected),
