@@ -20,7 +20,7 @@ static int hull_of(const gm_latency *l, double most_ns, point *hull) {
     for (int s = 0; s < l->subnets; s++) {
         double ns = INFINITY;
         for (int b = 0; b < l->batches; b++)
-            if ((double)l->ns[s * l->batches + b] <= most_ns) ns = fmin(ns, (double)l->ns[s * l->batches + b] / l->batch[b]);
+            if ((double)l->mean_ns[s * l->batches + b] <= most_ns) ns = fmin(ns, (double)l->mean_ns[s * l->batches + b] / l->batch[b]);
         if (isinf(ns)) continue;
         for (; n > 0; n--) {
             point last = hull[n - 1], before = n > 1 ? hull[n - 2] : (point){0};
