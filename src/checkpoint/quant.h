@@ -62,7 +62,7 @@ typedef struct gm__quant_config { // one point of the cube
     int bins;            // 4, 6, 8, 12, 16, 32
     int embedding_bins;  // 16, 32
     float prune;         // fraction of a kind that becomes 0: 0, .1, .2, .3, .4, .5
-    float protect;       // fraction kept as bf16, by each of the two scores: .0005, .005, .01
+    float protect;       // fraction kept as bf16, by each of the two scores: .0005, .005, .01, .05, .2
     bool by_sensitivity; // prune by sensitivity instead of magnitude
 } gm__quant_config;
 // "bins=8 embedding=16 prune=0.3 protect=0.0005 by=sensitivity", and back (GM_ERR_ARGUMENT names what is wrong).

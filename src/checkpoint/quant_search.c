@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 static const int bins_of[] = {4, 5, 6, 7, 8, 10, 12, 16, 24, 32}, embedding_of[] = {16, 32};
-static const float prune_of[] = {0.5f, 0.4f, 0.3f, 0.2f, 0.1f, 0}, protect_of[] = {0.0005f, 0.005f, 0.01f};
+static const float prune_of[] = {0.5f, 0.4f, 0.3f, 0.2f, 0.1f, 0}, protect_of[] = {0.0005f, 0.005f, 0.01f, 0.05f, 0.2f};
 enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bins_of };
 // What loss rises by goes with the squared error of the weights, but not closely: at the next checkpoint the same configuration
 // may cost four times as much, or nothing. So of the bound, ...
@@ -239,7 +239,7 @@ static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) 
     bool more = true;
     if (last)
         from = (gm__cell){{nearest_int(bins_of, BINS, last->bins), nearest_float(prune_of, 6, last->prune),
-                           nearest_float(protect_of, 3, last->protect)}};
+                           nearest_float(protect_of, sizeof protect_of / sizeof *protect_of, last->protect)}};
     j->embedding_bins = last ? embedding_of[nearest_int(embedding_of, 2, last->embedding_bins)] : embedding_of[0];
     j->by_sensitivity = last && last->by_sensitivity && has_importance(j);
     next = from;
@@ -255,7 +255,7 @@ static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) 
             if ((status = promising(j, &from, steps, aim, &next, &more, err)) != GM_OK) return status;
     }
     if (j->out->found || spent(j)) return GM_OK;
-    const gm__cell finest = {{BINS - 1, 5, 2}}; // none of the others if not that one
+    const gm__cell finest = {{BINS - 1, 5, 4}}; // none of the others if not that one
     gm__quant_trial *trial;
     j->fresh = true;
     return trial_of(j, &finest) ? GM_OK : evaluate(j, &finest, &trial, err);
