@@ -146,6 +146,7 @@ typedef struct gm_clock {
 } gm_clock;
 GM_API const gm_clock *gm_clock_system(void);
 GM_API double gm_now(void); // gm_clock_system's now
+GM_API double gm_thread_seconds(void); // of processor time that the calling thread has used
 
 // ---------------------------------------------------------------------------------------------
 // Log (standard error) and progress.

@@ -31,3 +31,9 @@ const gm_clock *gm_clock_system(void) {
 double gm_now(void) {
     return system_now(NULL);
 }
+
+double gm_thread_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}

@@ -16,7 +16,7 @@ typedef struct gm__lossy {
     gm__quant_state *state; // what the blob decodes to
     char report[768];       // a JSON object about what was chosen, "" when nothing was quantized
 } gm__lossy;
-// head: bytes before the first tensor. Of pack: settings, parent_state, last, number, resumed.
+// head: bytes before the first tensor. Of pack: settings, parent_state, last, resumed.
 gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm__pack *pack, gm__lossy *out, gm_error *err);
 void gm__lossy_fini(gm__lossy *l);
 // Puts into bytes (the image) what reading will give for its lossy tensors.

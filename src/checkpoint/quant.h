@@ -59,7 +59,7 @@ bool gm__quant_takes(size_t count, const float *weights);
 // ---------------------------------------------------------------------------------------------
 // Settings.
 typedef struct gm__quant_config { // one point of the cube
-    int bins;            // 4, 6, 8, 12, 16, 32
+    int bins;            // the search takes 4, 5, 6, 7, 8, 10, 12, 16, 24, 32
     int embedding_bins;  // 16, 32
     float prune;         // fraction of a kind that becomes 0: 0, .1, .2, .3, .4, .5
     float protect;       // fraction kept as bf16, by each of the two scores: .0005, .005, .01, .05, .2

@@ -55,7 +55,7 @@ static void score_tensor(gm__scores *s, const gm__quant_tensor *t, size_t stride
     }
 }
 
-// A fraction of 0.0005 of a million weights is known to within 5 % (one standard deviation), less than a bit of a float's mantissa.
+// At least a million weights are counted: a fraction of 0.0005 of them is known to within 5 % of itself (one standard deviation).
 static void set_strides(work *w, int tensors) {
     uint64_t weights[GM__QUANT_KINDS] = {0};
     for (int i = 0; i < tensors; i++) weights[w->tensor[i].shape.kind] += w->tensor[i].shape.count;

@@ -6,7 +6,6 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct gm_checkpoint_writer {
@@ -69,11 +68,6 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     return GM_OK;
 }
 
-static double thread_seconds(void) { // of processor time
-    struct timespec t;
-    return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0 ? (double)t.tv_sec + 1e-9 * (double)t.tv_nsec : 0;
-}
-
 static void *work(void *self) {
     gm_checkpoint_writer *w = self;
     gm_thread_alone(true); // measuring runs a walker while another thread trains
@@ -82,11 +76,11 @@ static void *work(void *self) {
         while (!w->busy && !w->stop) pthread_cond_wait(&w->changed, &w->mutex);
         if (!w->busy) break;
         pthread_mutex_unlock(&w->mutex);
-        double start = thread_seconds();
+        double start = gm_thread_seconds();
         gm_error error = {0};
         gm_status status = write_one(w, &error);
         pthread_mutex_lock(&w->mutex);
-        w->worked += thread_seconds() - start;
+        w->worked += gm_thread_seconds() - start;
         w->status = status;
         w->error = error;
         w->busy = false;

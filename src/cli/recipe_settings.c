@@ -157,7 +157,7 @@ static const gm__setting settings[] = {
     STORE("max_drop", max_drop, GM__SETTING_DOUBLE, 0, 10, NULL,
           "quantized: largest relative rise of the loss, of the subnets that are bounded; 0: not measured"),
     STORE("early_drop", early_drop, GM__SETTING_DOUBLE, 0, 10, NULL,
-          "quantized: what the bound is while the learning rate is at its peak; it falls with the rate to max_drop"),
+          "quantized: what the bound is while the learning rate is at its peak; it falls with the square of the rate to max_drop"),
     STORE("stick", stick, GM__SETTING_DOUBLE, 0, 1, NULL,
           "quantized: how far into a neighbouring bin a weight keeps its centre, in widths of the bin; 0: nearest always"),
     STORE("metric", metric, GM__SETTING_NAME, 0, 0, metrics, "quantized: what max_drop bounds"),

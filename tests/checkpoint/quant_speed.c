@@ -10,15 +10,8 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 enum { RUNS = 9, TENSORS = 40, MADE_UP = 400000 };
-
-static double cpu_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 typedef struct sample { // two consecutive checkpoints, cut into tensors of equal size
     int tensors;
@@ -120,15 +113,15 @@ int main(int argc, char **argv) {
     gm_free(blob);
     for (int r = -1; r < RUNS; r++) { // the first is a warm-up
         gm__quant_state *next = NULL, *read = NULL;
-        double t0 = cpu_seconds();
+        double t0 = gm_thread_seconds();
         if (gm__quant_encode(after, s.tensors, &settings, first, &blob, &bytes, &next, NULL, &err) != GM_OK) return 1;
-        double t1 = cpu_seconds();
+        double t1 = gm_thread_seconds();
         if (gm__quant_decode(blob, bytes, "bench", shape, s.tensors, first, false, &read, &err) != GM_OK) return 1;
-        double t2 = cpu_seconds();
+        double t2 = gm_thread_seconds();
         for (int i = 0; i < s.tensors; i++) gm__quant_values(read, i, out + s.each * (size_t)i);
-        double t3 = cpu_seconds();
+        double t3 = gm_thread_seconds();
         memcpy(out, s.after, total * 4);
-        double t4 = cpu_seconds();
+        double t4 = gm_thread_seconds();
         ratio = (double)total * 4 / (double)bytes;
         gm__quant_state_destroy(next);
         gm__quant_state_destroy(read);

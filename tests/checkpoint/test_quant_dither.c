@@ -8,6 +8,16 @@ static void restored(const gm__quant_state *from, checkpoint *c) {
     for (int i = 0; i < TENSORS; i++) gm__quant_values(from, i, c->weights[i]);
 }
 
+// A first checkpoint of made-up weights, and settings for those after it: nearest centres, so far.
+static gm__quant_settings start(uint64_t seed, float prune, checkpoint *c, coded *first) {
+    gm__quant_settings s = test_settings();
+    s.config.prune = prune;
+    s.stick = 0;
+    checkpoint_make(c, seed);
+    *first = encode_ok(c, &s, NULL);
+    return s;
+}
+
 // Half of the weights go up and half go down, so that centres which follow the weights do not help.
 static float way(size_t element) { return (element * element * 0x85ebca6bu >> 13 & 1) ? 1 : -1; }
 
@@ -60,11 +70,8 @@ static void small_movements_are_not_lost(void **unused) {
 static void what_does_not_move_keeps_its_id(void **unused) {
     (void)unused;
     checkpoint c;
-    gm__quant_settings s = test_settings();
-    s.config.prune = 0;
-    s.stick = 0;
-    checkpoint_make(&c, 32);
-    coded first = encode_ok(&c, &s, NULL);
+    coded first;
+    gm__quant_settings s = start(32, 0, &c, &first);
     restored(first.state, &c);
     s.dither = 7;
     coded next = encode_ok(&c, &s, first.state);
@@ -82,10 +89,8 @@ static void what_does_not_move_keeps_its_id(void **unused) {
 static void one_seed_gives_the_same_bytes_and_another_gives_others(void **unused) {
     (void)unused;
     checkpoint c;
-    gm__quant_settings s = test_settings();
-    s.stick = 0;
-    checkpoint_make(&c, 33);
-    coded first = encode_ok(&c, &s, NULL);
+    coded first;
+    gm__quant_settings s = start(33, 0.1f, &c, &first);
     restored(first.state, &c);
     checkpoint_train(&c, 34, 0.1f);
     s.dither = 1;
@@ -108,11 +113,8 @@ static void one_seed_gives_the_same_bytes_and_another_gives_others(void **unused
 static void nothing_is_drawn_where_bins_are_filled(void **unused) {
     (void)unused;
     checkpoint c;
-    gm__quant_settings s = test_settings();
-    s.config.prune = 0;
-    s.stick = 0;
-    checkpoint_make(&c, 35);
-    coded first = encode_ok(&c, &s, NULL);
+    coded first;
+    gm__quant_settings s = start(35, 0, &c, &first);
     gm__dither full = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER]);
     coded nearest = encode_ok(&c, &s, first.state);
     s.dither = 9;
