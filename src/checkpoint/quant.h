@@ -164,7 +164,7 @@ typedef struct gm__quant_trial { // one evaluation
 
 typedef enum gm__quant_method {
     GM__QUANT_GUIDED,    // the whole cube, as published for a first checkpoint
-    GM__QUANT_PREDICTED, // near the last configuration, by the error of the weights; the finest when that finds nothing
+    GM__QUANT_PREDICTED, // near the last configuration, by the error of the weights; when that finds nothing the cube, or the finest after a first one
     GM__QUANT_BRUTE
 } gm__quant_method;
 

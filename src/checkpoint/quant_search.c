@@ -229,7 +229,7 @@ static gm_status promising(job *j, const gm__cell *from, int distance, double mo
 }
 
 // From the last configuration, or one in the middle, to what promises to be good enough, or to be cheaper and still good
-// enough; or, when that fails, to the finest. Once there was a last one, a single attempt to be cheaper is made: the usual checkpoint
+// enough; or, when that fails, to the whole cube the first time and to the finest after that. Once there was a last one, a single attempt to be cheaper is made: the usual checkpoint
 // takes two measurements.
 static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) {
     static const gm__cell middle = {{4, 4, 0}};
@@ -255,6 +255,7 @@ static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) 
             if ((status = promising(j, &from, steps, aim, &next, &more, err)) != GM_OK) return status;
     }
     if (j->out->found || spent(j)) return GM_OK;
+    if (!last) return whole_cube(j, err); // once in a run it may cost as much
     const gm__cell finest = {{BINS - 1, 5, 4}}; // none of the others if not that one
     gm__quant_trial *trial;
     j->fresh = true;

@@ -141,15 +141,17 @@ static gm_status load(gm__yardstick *y, const gm_tensor_file *image, gm_error *e
     return GM_OK;
 }
 
-// The standard error of the mean difference between two lists.
-static double doubt_of(const float *a, const float *b, int n) {
-    double sum = 0, square = 0;
+double gm__beyond_doubt(const float *before, const float *now, int n) {
+    double was = 0, is = 0, square = 0;
     for (int i = 0; i < n; i++) {
-        double d = (double)a[i] - (double)b[i];
-        sum += d;
+        was += (double)before[i] / n;
+        is += (double)now[i] / n;
+    }
+    for (int i = 0; i < n; i++) {
+        double d = (double)now[i] - (double)before[i] - (is - was);
         square += d * d;
     }
-    return n > 1 ? sqrt(fmax(square - sum * sum / n, 0) / n / (n - 1)) : 0;
+    return is > was && n > 1 ? fmax(is - sqrt(square / n / (n - 1)), was) : is;
 }
 
 static gm_status make_lists(gm__yardstick *y, gm_error *err) {
@@ -159,17 +161,10 @@ static gm_status make_lists(gm__yardstick *y, gm_error *err) {
     return made ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for images to measure with");
 }
 
-// What choice i is measured as: the mean over the images, less the doubt about its rise.
+// What choice i is measured as; the first time of a checkpoint it becomes the base.
 static double figure_of(gm__yardstick *y, int i) {
-    int n = y->val->images;
-    double mean = 0, before = 0;
-    for (int k = 0; k < n; k++) mean += (double)y->now[k] / n;
-    if (!y->based) {
-        memcpy(y->base[i], y->now, (size_t)n * sizeof *y->now);
-        return mean;
-    }
-    for (int k = 0; k < n; k++) before += (double)y->base[i][k] / n;
-    return mean > before ? fmax(mean - doubt_of(y->now, y->base[i], n), before) : mean;
+    if (!y->based) memcpy(y->base[i], y->now, (size_t)y->val->images * sizeof *y->now);
+    return gm__beyond_doubt(y->base[i], y->now, y->val->images);
 }
 
 static gm_status measure_now(gm__yardstick *y, double *figure, gm_error *err) {

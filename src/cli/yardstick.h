@@ -33,6 +33,9 @@ gm_status gm__yardstick_init_model(gm__yardstick *y, const gm_tensor_file *file,
 void gm__yardstick_fini(gm__yardstick *y);
 // The weights of an image (params/NAME of a training state, NAME of a model file); then top1 and loss as they are.
 gm_status gm__yardstick_measure(gm__yardstick *y, const gm_tensor_file *image, gm_error *err);
+// The mean of n numbers, less the standard error of its rise over the mean of those before, but not below that one; a mean that
+// falls is what it is.
+double gm__beyond_doubt(const float *before, const float *now, int n);
 // To be put into checkpoint settings; y must live as long. A rise over the first measurement of a checkpoint counts as far as it
 // exceeds its standard error over the images: a bound cannot be finer than what it is measured with.
 gm_checkpoint_quality gm__yardstick_quality(gm__yardstick *y);

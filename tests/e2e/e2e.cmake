@@ -13,6 +13,10 @@ foreach(name IN ITEMS test_recipe fuzz_recipe)
   endif()
 endforeach()
 
+if(TARGET test_yardstick)
+  target_sources(test_yardstick PRIVATE ${PROJECT_SOURCE_DIR}/src/cli/yardstick.c)
+endif()
+
 if(BUILD_TESTING AND TARGET gamut-cli AND NOT "png" IN_LIST GAMUT_ABSENT)
   add_executable(make_data ${PROJECT_SOURCE_DIR}/tests/e2e/make_data.c)
   target_link_libraries(make_data PRIVATE gamut)

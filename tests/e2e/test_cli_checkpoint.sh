@@ -97,6 +97,12 @@ expect 0 train "$work/tiny.yaml" --set epochs=2 --set checkpoint.store=quantized
 expect 0 checkpoint verify "$work/lossy/checkpoints" --quiet
 expect 0 checkpoint list "$work/lossy/checkpoints" --json
 says out '"quantizer":'
+grep -q '"figure":\[[^],]*,[^],]*\]' "$work/out" || fail "no figure of the largest and the smallest subnet"
+expect 0 train "$work/tiny.yaml" --set epochs=1 --set checkpoint.store=quantized --set checkpoint.subnets=max \
+    --set checkpoint.images=32 --set checkpoint.early_drop=5 --set checkpoint.trials=4 --out "$work/largest"
+says err "checkpoints: training waited"
+expect 0 checkpoint list "$work/largest/checkpoints" --json
+grep -q '"figure":\[[^],]*\]' "$work/out" || fail "no figure of the largest subnet alone"
 
 # --- wrong usage
 expect 2 checkpoint
