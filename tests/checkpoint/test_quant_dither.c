@@ -27,7 +27,14 @@ static double along_the_way(const float *w, size_t n) {
     return sum / (double)n;
 }
 
-// Training between restores: every weight of the layer moves by `step` on its way. Returns how far they got on average.
+static double mean_of(const float *w, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)w[i];
+    return sum / (double)n;
+}
+
+// Training between restores: every weight of the layer moves by `step` on its way. Returns how far they got on average; neither side may be
+// favoured.
 static double after_restores(uint64_t seed, float step, float prune) {
     checkpoint c;
     gm__quant_settings s = test_settings();
@@ -37,7 +44,7 @@ static double after_restores(uint64_t seed, float step, float prune) {
     checkpoint_make(&c, 31);
     coded last = encode_ok(&c, &s, NULL);
     restored(last.state, &c);
-    double start = along_the_way(c.weights[LAYER], n);
+    double start = along_the_way(c.weights[LAYER], n), mean = mean_of(c.weights[LAYER], n);
     for (int i = 1; i <= MOVES; i++) {
         for (size_t j = 0; j < n; j++) c.weights[LAYER][j] += step * way(j);
         s.dither = seed == 0 ? 0 : seed + (uint64_t)i;
@@ -50,6 +57,7 @@ static double after_restores(uint64_t seed, float step, float prune) {
         restored(last.state, &c);
     }
     double end = along_the_way(c.weights[LAYER], n);
+    assert_true(fabs(mean_of(c.weights[LAYER], n) - mean) < 0.25 * MOVES * fabs((double)step));
     coded_free(&last);
     checkpoint_free(&c);
     return end - start;
