@@ -162,7 +162,7 @@ typedef struct gm_search_settings {
     int predictor_epochs;   // default 150
     int levels, iterations; // constraints along the front, and generations of the evolution at each; default 12, 40
     int candidates;         // subnets measured at the end; default 24
-    int judges;             // samples measured in full too, to judge the others and the predictor; at most a third; default 40
+    int judges;             // samples measured in full too, to judge the others and the predictor; at most a fifth; default 40
     gm_dtype type;          // of accuracy and latency: F32 (default) or BF16
     int latency_batch;      // images a run; default 1
     int latency_samples;    // subnets timed for the table of this machine; default 150

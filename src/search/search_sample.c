@@ -71,7 +71,7 @@ static gm_status measure(gm__search *q, gm_error *err) {
 // Some random samples once more, as a front is measured: on all validation images, with statistics from as many images. The
 // first, so that a search of more samples has the same ones.
 static gm_status judge(gm__search *q, gm_error *err) {
-    int count = gm_min(q->s->judges, q->samples / 3);
+    int count = gm_min(q->s->judges, q->samples / 5);
     const gm_choice *judge = q->sample + GM__SEARCH_ENDS;
     q->out->sampling_tau = NAN;
     if (q->s->exhaustive || count < 3) return GM_OK;
