@@ -23,6 +23,16 @@ static void set64(uint8_t *p, uint64_t v) {
     for (int i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
 }
 
+static uint64_t get_count(uint8_t **at, const uint8_t *end) {
+    uint64_t v = 0;
+    for (int shift = 0; shift < 63 && *at < end; shift += 7) {
+        uint8_t byte = *(*at)++;
+        v |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128) break;
+    }
+    return v;
+}
+
 // The checksums of the blocks, of the directory and of the header.
 static void repair(uint8_t *file, size_t bytes) {
     if (bytes < 96) return;
@@ -32,11 +42,19 @@ static void repair(uint8_t *file, size_t bytes) {
     if (at < 64 || at > bytes - 32 || size != bytes - 32 - at || size < 8) return;
     uint8_t *d = file + at + 8, *end = trailer;
     uint64_t block = 64;
-    while (end - d >= 32) {
-        uint32_t width = d[2], blocks = (uint32_t)get(d + 4, 4);
-        d += 32;
+    while (end - d >= 5) {
+        int kind = d[0];
+        uint32_t width = d[2];
+        uint64_t blocks = 0;
+        d += 4;
+        get_count(&d, end);
+        if (kind != GM__SECTION_DROPPED && kind != GM__SECTION_QUANT_TENSOR && kind != GM__SECTION_MOMENT_TENSOR) {
+            blocks = get_count(&d, end);
+            if (end - d < 16) break;
+            d += 16;
+        }
         if (width == 0 || width > 8) break;
-        for (uint32_t i = 0; i < blocks && (size_t)(end - d) >= 16 + width * 8; i++) {
+        for (uint64_t i = 0; i < blocks && (size_t)(end - d) >= 16 + width * 8; i++) {
             uint64_t stored = 0;
             for (uint32_t p = 0; p < width; p++) stored += get(d + 16 + p * 8 + 4, 4);
             if (stored > at - block) break;

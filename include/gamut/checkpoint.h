@@ -43,10 +43,11 @@ typedef enum gm_checkpoint_optimizer { GM_CHECKPOINT_KEEP = 0, GM_CHECKPOINT_DRO
 typedef struct gm_checkpoint_quality {
     // A checkpoint is due: image has all tensors as they are.
     gm_status (*begin)(void *self, const gm_tensor_file *image, gm_error *err);
-    // Those of these names with other values, everything else as in image. figure[0..figures-1]: lower is better (losses);
-    // the one that rises most decides.
-    gm_status (*measure)(void *self, int tensors, const char *const *name, const float *const *weights, double *figure,
-                         gm_error *err);
+    // The tensor of this name has these values now, as many as before; they are gone when this returns.
+    gm_status (*put)(void *self, const char *name, const float *weights, gm_error *err);
+    // With tensors as they were put last, everything else as in image. figure[0..figures-1]: lower is better (losses); the one
+    // that rises most decides.
+    gm_status (*measure)(void *self, double *figure, gm_error *err);
     int figures; // 1 to 8
     void *self;
 } gm_checkpoint_quality;
@@ -57,6 +58,8 @@ typedef struct gm_checkpoint_settings {
     const gm_checkpoint_quality *quality; // of quantized ones: looks for the smallest configuration within max_drop; NULL:
                                           // `config` as it is
     double max_drop; // largest relative rise of a figure; default 0.01
+    double distortion; // the squared error of the weights is at most this many times their squared movement since the last
+                       // checkpoint; 0: as large as max_drop allows; default 0
     double stick;    // a weight keeps its centre while it lies within this share of the neighbouring bin: smaller differences,
                      // more error; 0: the nearest always, 1 at most; default 0.5
     int most_trials; // configurations measured for one checkpoint; 0: as many as the search asks for; default 0

@@ -9,7 +9,7 @@
 #include "checkpoint/quant.h"
 
 enum {
-    GM__FILE_VERSION = 1,
+    GM__FILE_VERSION = 2,
     GM__HEADER_BYTES = 64,
     GM__TRAILER_BYTES = 32,
     GM__FLAG_DELTA = 1,
@@ -35,6 +35,8 @@ static inline bool gm__section_is_tensor(int kind) {
     return kind == GM__SECTION_TENSOR || kind == GM__SECTION_DROPPED || kind == GM__SECTION_QUANT_TENSOR ||
            kind == GM__SECTION_MOMENT_TENSOR;
 }
+// Its bytes are in the file, as blocks: these have a checksum in the directory. Of the others the blobs have one.
+static inline bool gm__section_has_blocks(int kind) { return !gm__section_is_tensor(kind) || kind == GM__SECTION_TENSOR; }
 static inline bool gm__section_is_of_image(int kind) { return kind == GM__SECTION_HEAD || gm__section_is_tensor(kind); }
 
 // XXH3-128 of the decoded bytes

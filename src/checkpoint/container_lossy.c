@@ -83,13 +83,17 @@ static void list_quantized(const gm_tensor_file *image, gm__lossy *l, gm__quant_
 // The public quality hook under the quantizer's.
 typedef struct measuring {
     const gm_checkpoint_quality *hook;
-    const char **name;
-    int tensors;
+    const gm__quant_tensor *tensor;
 } measuring;
 
-static gm_status measure(void *self, const float *const *weights, double *figure, gm_error *err) {
+static gm_status put(void *self, int tensor, const float *weights, gm_error *err) {
     const measuring *m = self;
-    return m->hook->measure(m->hook->self, m->tensors, m->name, weights, figure, err);
+    return m->hook->put(m->hook->self, m->tensor[tensor].shape.name, weights, err);
+}
+
+static gm_status measure(void *self, double *figure, gm_error *err) {
+    const measuring *m = self;
+    return m->hook->measure(m->hook->self, figure, err);
 }
 
 // found: a configuration keeps the bound; it is then in settings.
@@ -97,20 +101,19 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
                         const gm__pack *pack, gm__quant_settings *settings, gm__quant_search_result *result, gm_error *err) {
     const gm_checkpoint_settings *s = pack->settings;
     const gm_checkpoint_quality *hook = s->quality;
-    const gm__quant_config *last = pack->last ? gm__quant_state_config(pack->last) : NULL;
     gm__quant_search_settings how = gm__quant_search_settings_default();
     how.max_drop = s->max_drop;
+    how.distortion = s->distortion;
+    how.restored = pack->resumed != 0 && pack->resumed == pack->parent_number;
     how.most_trials = s->most_trials;
-    measuring m = {.hook = hook, .tensors = tensors, .name = gm_alloc((size_t)tensors, sizeof *m.name)};
-    if (!m.name) return gm_fail(err, GM_ERR_MEMORY, "no memory to search a configuration");
-    for (int i = 0; i < tensors; i++) m.name[i] = tensor[i].shape.name;
-    const gm__quant_quality quality = {measure, &m, hook->figures};
+    measuring m = {hook, tensor};
+    const gm__quant_quality quality = {put, measure, &m, hook->figures};
     gm_status status = hook->begin(hook->self, image, err);
     if (status == GM_OK)
-        status = gm__quant_search(tensor, tensors, settings, pack->parent_state, last, &how, &quality, result, err);
-    gm_free(m.name);
+        status = gm__quant_search(tensor, tensors, settings, pack->parent_state, pack->last, &how, &quality, result, err);
     if (status == GM_OK && result->found) {
         settings->config = result->chosen.config;
+        settings->hint = result->hint;
         if (result->chosen.fresh) settings->stick = 0;
     }
     return status;
@@ -142,11 +145,11 @@ static void write_report(gm__lossy *l, const gm__quant_settings *s, const gm__qu
                      r->weights ? 8 * (double)r->bytes / (double)r->weights : 0, r->error);
     size_t used = (size_t)n;
     if (found && used < sizeof l->report) {
-        n = snprintf(l->report + used, sizeof l->report - used, ",\"drop\":%.6g,\"trials\":%d,\"guided\":%s,\"fresh\":%s",
-                     found->chosen.drop, found->trials, found->guided ? "true" : "false",
+        n = snprintf(l->report + used, sizeof l->report - used, ",\"drop\":%.6g,\"moved\":%.6g,\"trials\":%d,\"guided\":%s,\"fresh\":%s",
+                     found->chosen.drop, found->hint.moved, found->trials, found->guided ? "true" : "false",
                      found->chosen.fresh ? "true" : "false");
         used += (size_t)n;
-        used = append_figures(l->report, used, sizeof l->report, "base", found->base, figures);
+        used = append_figures(l->report, used, sizeof l->report, "base", found->hint.base, figures);
         used = append_figures(l->report, used, sizeof l->report, "figure", found->chosen.figure, figures);
     }
     if (used + 1 < sizeof l->report) snprintf(l->report + used, sizeof l->report - used, "}");
@@ -266,8 +269,7 @@ gm_status gm__lossy_restore(const gm__lossy *l, const gm_tensor_file *image, siz
 // ---------------------------------------------------------------------------------------------
 // Sections of a kind, as shapes and as places in the image.
 static gm_status list_places(const gm__source *s, const gm__directory *d, const gm_tensor_file *image, gm__section_kind kind,
-                             uint8_t *bytes, gm__quant_shape *shape, float **value, const gm__section **section, int *count,
-                             gm_error *err) {
+                             uint8_t *bytes, gm__quant_shape *shape, float **value, int *count, gm_error *err) {
     uint64_t place = 0;
     int tensor = 0;
     *count = 0;
@@ -280,7 +282,6 @@ static gm_status list_places(const gm__source *s, const gm__directory *d, const 
                     return gm_fail(err, GM_ERR_FORMAT, "%.150s: damaged: a lossy tensor is not one of aligned floats", s->what);
                 gm__quant_kind layer = kind == GM__SECTION_QUANT_TENSOR ? (gm__quant_kind)at->detail : GM__QUANT_OTHER;
                 shape[*count] = (gm__quant_shape){t->name, layer, (size_t)(t->bytes / 4)};
-                section[*count] = at;
                 value[(*count)++] = (float *)(void *)(bytes + place);
             }
         }
@@ -297,25 +298,19 @@ gm_status gm__lossy_decode(const gm__source *s, const gm__directory *d, const gm
     gm_error cause = {0};
     gm__quant_shape *shape = gm_alloc(n, sizeof *shape);
     float **value = gm_alloc(n, sizeof *value);
-    const gm__section **section = gm_alloc(n, sizeof *section);
-    gm_status status = shape && value && section
+    gm_status status = shape && value
                            ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "%.150s: no memory for its lossy tensors", s->what);
     if (status == GM_OK && blob) {
-        status = list_places(s, d, image, GM__SECTION_QUANT_TENSOR, bytes, shape, value, section, &count, err);
+        status = list_places(s, d, image, GM__SECTION_QUANT_TENSOR, bytes, shape, value, &count, err);
         if (status == GM_OK) {
             status = gm__quant_decode(blob, blob_bytes, s->what, shape, count, previous, false, next, &cause);
             if (status == GM_ERR_STATE) status = GM_ERR_FORMAT; // of another parent: damage, to a store
             if (status != GM_OK) gm_fail(err, status, "%s", cause.text);
         }
-        for (int i = 0; i < count && status == GM_OK; i++) {
-            gm__quant_values(*next, i, value[i]);
-            gm__hash128 hash = gm__hash128_of(value[i], (size_t)section[i]->decoded);
-            if (hash.low != section[i]->hash.low || hash.high != section[i]->hash.high)
-                status = gm_fail(err, GM_ERR_FORMAT, "%.150s: damaged: a quantized tensor is not what was saved", s->what);
-        }
+        for (int i = 0; i < count && status == GM_OK; i++) gm__quant_values(*next, i, value[i]); // the blob has a hash of all
     }
     if (status == GM_OK && moment_blob) {
-        status = list_places(s, d, image, GM__SECTION_MOMENT_TENSOR, bytes, shape, value, section, &count, err);
+        status = list_places(s, d, image, GM__SECTION_MOMENT_TENSOR, bytes, shape, value, &count, err);
         if (status == GM_OK)
             status = gm__moment_decode(moment_blob, moment_bytes, s->what, shape, count, false, value, err);
     }
@@ -325,6 +320,5 @@ gm_status gm__lossy_decode(const gm__source *s, const gm__directory *d, const gm
     }
     gm_free(shape);
     gm_free(value);
-    gm_free(section);
     return status;
 }

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { SECTION_BYTES = 32, BLOCK_BYTES = 16, PLANE_BYTES = 8, COUNTS_BYTES = 8 };
+enum { SECTION_BYTES = 5, HASH_BYTES = 16, BLOCK_BYTES = 16, PLANE_BYTES = 8, COUNTS_BYTES = 8 };
 // A directory tells of blocks of up to 2 MiB in some 100 bytes; that of the largest image fits easily.
 static const uint64_t most_directory = (uint64_t)1 << 28;
 // Optimizers keep at most two values a weight; a difference of ids that did not change takes some bytes a tensor.
@@ -83,6 +83,17 @@ static uint64_t take(cursor *c, int bytes) {
     return v;
 }
 
+// Seven bits a byte, the lowest first, in as few bytes as possible.
+static bool take_count(cursor *c, uint64_t *out) {
+    *out = 0;
+    for (int shift = 0; shift < 63 && c->left > 0; shift += 7) {
+        uint64_t byte = take(c, 1);
+        *out |= (byte & 127) << shift;
+        if (byte < 128) return byte > 0 || shift == 0;
+    }
+    return false;
+}
+
 static gm_status read_header(const gm__source *s, gm__directory *d, gm_error *err) {
     uint8_t bytes[GM__HEADER_BYTES];
     gm_status status = s->read(s, 0, bytes, sizeof bytes, err);
@@ -138,13 +149,16 @@ static bool read_section(cursor *c, const gm__directory *d, uint32_t blocks, gm_
     uint64_t kind = take(c, 1), role = take(c, 1);
     s->width = (uint8_t)take(c, 1);
     s->detail = (uint8_t)take(c, 1);
-    s->blocks = (uint32_t)take(c, 4);
-    s->decoded = take(c, 8);
-    s->hash.low = take(c, 8);
-    s->hash.high = take(c, 8);
     if (kind == 0 || kind >= GM__SECTION_KINDS || role >= GM_CHECKPOINT_ROLES || !gm__width_is_valid(s->width) ||
-        s->blocks > blocks || s->decoded > gm__most_bytes)
+        !take_count(c, &s->decoded) || s->decoded > gm__most_bytes)
         return false;
+    if (gm__section_has_blocks((int)kind)) {
+        uint64_t count;
+        if (!take_count(c, &count) || count > blocks || c->left < HASH_BYTES) return false;
+        s->blocks = (uint32_t)count;
+        s->hash.low = take(c, 8);
+        s->hash.high = take(c, 8);
+    }
     s->kind = (uint8_t)kind;
     s->role = (uint8_t)role;
     s->block = block;
@@ -160,10 +174,8 @@ static bool read_section(cursor *c, const gm__directory *d, uint32_t blocks, gm_
         bytes += (uint64_t)block[i].elements * s->width;
         for (uint32_t p = 0; p < s->width; p++) s->stored += block[i].plane[p].stored;
     }
-    if (kind == GM__SECTION_QUANT_TENSOR) return s->blocks == 0 && s->width == 4;
-    if (kind == GM__SECTION_DROPPED || kind == GM__SECTION_MOMENT_TENSOR)
-        return s->blocks == 0 && s->hash.low == 0 && s->hash.high == 0 && (kind == GM__SECTION_DROPPED || s->width == 4);
-    return bytes == s->decoded;
+    if (kind == GM__SECTION_QUANT_TENSOR || kind == GM__SECTION_MOMENT_TENSOR) return s->width == 4;
+    return kind == GM__SECTION_DROPPED || bytes == s->decoded;
 }
 
 // Head first, then perhaps a note and the two blobs, each at most once, then tensors.

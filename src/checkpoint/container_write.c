@@ -62,23 +62,30 @@ static void put_block(directory_text *t, const gm__block *b, uint32_t width) {
     }
 }
 
+// Seven bits a byte, the lowest first.
+static void put_count(directory_text *t, uint64_t value) {
+    for (; value >= 128; value >>= 7) put(t, (value & 127) | 128, 1);
+    put(t, value, 1);
+}
+
 static void put_section(directory_text *t, gm__section_kind kind, gm_checkpoint_role role, uint32_t width, uint32_t detail,
-                        uint64_t blocks, uint64_t decoded, gm__hash128 hash) {
+                        uint64_t bytes) {
     put(t, kind, 1);
     put(t, role, 1);
     put(t, width, 1);
     put(t, detail, 1);
-    put(t, blocks, 4);
-    put(t, decoded, 8);
-    put(t, hash.low, 8);
-    put(t, hash.high, 8);
+    put_count(t, bytes);
 }
 
 // data: `bytes` of them, elements of `width`; parent: as many, or NULL.
 static gm_status pack_section(packing *p, gm__section_kind kind, gm_checkpoint_role role, uint32_t width, bool real,
                               const uint8_t *data, size_t bytes, const uint8_t *parent) {
     size_t elements = bytes / width, blocks = (elements + GM__BLOCK_ELEMENTS - 1) / GM__BLOCK_ELEMENTS;
-    put_section(&p->text, kind, role, width, 0, blocks, bytes, gm__hash128_of(data, bytes));
+    gm__hash128 hash = gm__hash128_of(data, bytes);
+    put_section(&p->text, kind, role, width, 0, bytes);
+    put_count(&p->text, blocks);
+    put(&p->text, hash.low, 8);
+    put(&p->text, hash.high, 8);
     for (size_t at = 0; at < elements; at += GM__BLOCK_ELEMENTS) {
         size_t left = elements - at, n = left < GM__BLOCK_ELEMENTS ? left : GM__BLOCK_ELEMENTS, stored_bytes;
         gm__block b;
@@ -97,21 +104,9 @@ static gm_status pack_section(packing *p, gm__section_kind kind, gm_checkpoint_r
 
 // A tensor whose values are elsewhere, or nowhere: only its place in the image is told.
 static void tell_tensor(packing *p, gm__section_kind kind, gm_checkpoint_role role, uint32_t width, uint32_t detail,
-                        uint64_t bytes, gm__hash128 hash) {
-    put_section(&p->text, kind, role, width, detail, 0, bytes, hash);
+                        uint64_t bytes) {
+    put_section(&p->text, kind, role, width, detail, bytes);
     p->sections++;
-}
-
-// number: of the quantized tensor. Its checksum is that of the values that will be restored.
-static gm_status tell_quantized(packing *p, gm_checkpoint_role role, int number, uint64_t bytes) {
-    float *values = gm_alloc((size_t)bytes, 1);
-    if (!values) return gm_fail(p->err, GM_ERR_MEMORY, "no memory to check a quantized tensor");
-    gm__quant_values(p->lossy.state, number, values);
-    tell_tensor(p, GM__SECTION_QUANT_TENSOR, role, 4, p->lossy.shape[number].kind, bytes,
-                gm__hash128_of(values, (size_t)bytes));
-    gm_free(values);
-    p->info.quantized++;
-    return GM_OK;
 }
 
 static gm_status pack_tensor(packing *p, int number, int *quantized, const uint8_t *data, bool state) {
@@ -127,10 +122,13 @@ static gm_status pack_tensor(packing *p, int number, int *quantized, const uint8
         status = pack_section(p, GM__SECTION_TENSOR, role, width, gm__is_real(t->type), data, (size_t)t->bytes,
                               before ? before->data : NULL);
         break;
-    case GM__USE_QUANT: status = tell_quantized(p, role, (*quantized)++, t->bytes); break;
-    case GM__USE_MOMENT: tell_tensor(p, GM__SECTION_MOMENT_TENSOR, role, width, 0, t->bytes, (gm__hash128){0, 0}); break;
+    case GM__USE_QUANT:
+        tell_tensor(p, GM__SECTION_QUANT_TENSOR, role, width, p->lossy.shape[(*quantized)++].kind, t->bytes);
+        p->info.quantized++;
+        break;
+    case GM__USE_MOMENT: tell_tensor(p, GM__SECTION_MOMENT_TENSOR, role, width, 0, t->bytes); break;
     case GM__USE_DROP:
-        tell_tensor(p, GM__SECTION_DROPPED, role, width, 0, t->bytes, (gm__hash128){0, 0});
+        tell_tensor(p, GM__SECTION_DROPPED, role, width, 0, t->bytes);
         p->info.dropped++;
         break;
     }

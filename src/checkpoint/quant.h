@@ -4,7 +4,7 @@
 // docs/checkpoint-quantizer.md; the bytes are described in docs/format-checkpoint-quant.md.
 //
 // How a store uses it:
-//   saving   gm__quant_search(tensors, previous state, last configuration, quality)  -> configuration
+//   saving   gm__quant_search(tensors, previous state, last state, quality)          -> configuration
 //            gm__quant_encode(tensors, settings, previous state)                      -> blob + next state
 //            after the commit, the next state takes the place of the previous one
 //   reading  gm__quant_decode(blob, shapes, previous state) -> next state; along a chain only ids are decoded;
@@ -21,7 +21,6 @@ enum {
     GM__QUANT_TENSORS = 65536,  // most tensors of a blob
     GM__QUANT_BINS = 32,        // most centres of a tensor
     GM__QUANT_KINDS = 16,       // layer types
-    GM__QUANT_METRICS = 8,      // most figures that one call of `quality` gives
     GM__QUANT_SMALLEST = 256,   // tensors of fewer weights are not worth a codebook
     GM__QUANT_CONFIG_TEXT = 64, // bytes that any printed configuration fits in
 };
@@ -85,6 +84,14 @@ typedef enum gm__quant_codebook {
     GM__QUANT_KMEANS = 2, // as published: weighted k-means++ on the sketch, seeded
 } gm__quant_codebook;
 
+enum { GM__QUANT_METRICS = 8 }; // most figures that one call of `quality` gives
+// What the search for one checkpoint knows, and that for the next one is helped by; zeros: nothing.
+typedef struct gm__quant_hint {
+    double moved;                  // what training moved the weights by since the checkpoint before: squared, over their own square
+    double strain;                 // of the configuration that was chosen
+    double base[GM__QUANT_METRICS]; // figures of the weights as they are
+} gm__quant_hint;
+
 typedef struct gm__quant_settings {
     gm__quant_config config;     // default: 16 bins, 16, prune 0.1 by magnitude, protect 0.0005
     gm__quant_coder coder;       // default rans
@@ -98,6 +105,7 @@ typedef struct gm__quant_settings {
                                  // weights do not fill their bins evenly yet; no `stick` there
     bool parallel;               // default true: use gm_parallel; false: stay on the calling thread. Same bytes
     uint64_t seed;               // of k-means++
+    gm__quant_hint hint;         // default 0: what the search told, for the search of the next checkpoint
 } gm__quant_settings;
 gm__quant_settings gm__quant_settings_default(void);
 
@@ -143,11 +151,12 @@ typedef struct gm__quant_info { // the head of a blob, for `inspect`: readable w
 gm_status gm__quant_inspect(const uint8_t *blob, size_t bytes, const char *what, gm__quant_info *out, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
-// The search. quality measures a set of decoded weights (weights[i] belongs to tensor i, all other parameters stay as they
-// are) and gives `metrics` figures, LOWER IS BETTER: losses, or accuracies with a minus sign. Several figures when several
+// The search. quality is given decoded weights, tensor by tensor (all other parameters stay as they are), and measures what it was
+// given last: `metrics` figures, LOWER IS BETTER: losses, or accuracies with a minus sign. Several figures when several
 // subnets are bounded (the largest and the smallest): the worst one decides.
 typedef struct gm__quant_quality {
-    gm_status (*measure)(void *self, const float *const *weights, double *figure, gm_error *err);
+    gm_status (*put)(void *self, int tensor, const float *weights, gm_error *err);
+    gm_status (*measure)(void *self, double *figure, gm_error *err);
     void *self;
     int metrics; // 1 to GM__QUANT_METRICS
 } gm__quant_quality;
@@ -159,7 +168,9 @@ typedef struct gm__quant_trial { // one evaluation
     double bits;   // a weight, entropy of the ids (given the previous ones) with codebooks and protected values
     double figure[GM__QUANT_METRICS];
     double drop;   // worst relative rise of a figure; may be negative
-    bool feasible; // drop <= max_drop
+    double strain; // worst rise over what it may be: max_drop, or half of what training lowered that figure by, relatively, since
+                   // the last checkpoint
+    bool feasible; // strain <= 1, and error within the bound on it
 } gm__quant_trial;
 
 typedef enum gm__quant_method {
@@ -170,6 +181,9 @@ typedef enum gm__quant_method {
 
 typedef struct gm__quant_search_settings {
     double max_drop;         // default 0.05, relative
+    double distortion;       // the error of the weights may be this many times what training moved them by since the last
+                             // checkpoint (or 0.001, if that is more); default 0: as large as max_drop allows
+    bool restored;           // the weights went on from the last state as it was decoded, not from what it was made of
     int distance;            // of the neighbourhood, in steps of the cube; default 2
     int most_trials;         // 0: no limit; the search then ends with the best found so far
     gm__quant_method method; // default predicted
@@ -182,12 +196,13 @@ typedef struct gm__quant_search_result {
     gm__quant_trial trial[512]; // in order
     int trials;
     bool guided;             // the whole cube was searched
-    double base[GM__QUANT_METRICS]; // figures of the weights as they are
+    gm__quant_hint hint;     // for the next one
+    double max_error;        // the bound that follows from it; INFINITY: none
 } gm__quant_search_result;
 // s->config is ignored; everything else of s is used for the trials, so that what is measured is what encode writes.
-// last: the previous checkpoint's configuration or NULL. Needs memory for one more copy of the weights.
+// last: of the checkpoint before this one or NULL, whether or not this one is a difference to it.
 gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm__quant_settings *s,
-                           const gm__quant_state *previous, const gm__quant_config *last,
+                           const gm__quant_state *previous, const gm__quant_state *last,
                            const gm__quant_search_settings *search, const gm__quant_quality *quality,
                            gm__quant_search_result *out, gm_error *err);
 

@@ -317,12 +317,42 @@ static void assign_task(void *context, int begin, int end, int worker) {
             if (assign_tensor(w, i, &w->room[g], &w->error[g]) != GM_OK) break;
 }
 
-static void keep_values(const gm__quant_tensor *t, const gm__part *p, const gm__dither *d, gm__quant_state *s) {
-    const uint8_t *ids = s->ids + p->first;
+// The next protected weight at or after `at`; NULL: there is none.
+static const uint8_t *next_protected(const uint8_t *at, const uint8_t *end) {
+    return memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at));
+}
+
+// A protected value stays, too, while it has moved by less than a step: `stick` of what the centres of its tensor are apart, on
+// average; where there are none, of twice what the tensor's values moved by. After a restore it moves by such steps, at random.
+static float step_of(const gm__quant_tensor *t, const gm__part *p, float stick, const uint8_t *before, const gm_bf16 *old) {
+    if (p->kind != GM__QUANT_SMALL)
+        return stick * (gm_bf16_to_f32(p->centre[p->bins - 1]) - gm_bf16_to_f32(p->centre[0])) / (float)(p->bins - 1);
+    double moved = 0;
+    for (size_t i = 0; i < p->count; i++) {
+        double d = (double)t->weights[i] - (before[i] == GM__QUANT_PROTECTED ? (double)gm_bf16_to_f32(*old++) : 0);
+        moved += d * d;
+    }
+    return 2 * stick * (float)sqrt(moved / (double)gm_max((int)p->count, 1));
+}
+
+static void keep_values(const gm__quant_tensor *t, const gm__part *p, const gm__dither *d, float stick,
+                        const gm__quant_state *previous, const gm__part *last, gm__quant_state *s) {
+    const uint8_t *ids = s->ids + p->first, *end = ids + p->count;
+    const uint8_t *before = last ? previous->ids + last->first : NULL, *passed = NULL;
+    const gm_bf16 *old = last ? previous->kept + last->kept_first : NULL;
     gm_bf16 *kept = s->kept + p->kept_first;
-    for (const uint8_t *at = ids, *end = ids + p->count; (at = memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at)));) {
-        size_t i = (size_t)(at++ - ids);
-        gm_bf16 v = d->seed ? gm__dither_bf16(d, i, t->weights[i]) : gm_bf16_from_f32(t->weights[i]);
+    float step = last && stick > 0 ? step_of(t, p, stick, before, old) : 0;
+    if (step > 0) passed = next_protected(before, before + p->count);
+    for (const uint8_t *at = ids; (at = next_protected(at, end)); at++) {
+        size_t i = (size_t)(at - ids);
+        float w = t->weights[i];
+        for (; passed && passed < before + i; old++) passed = next_protected(passed + 1, before + p->count);
+        if (passed && passed == before + i) {
+            float was = gm_bf16_to_f32(*old), steps = (w - was) / step;
+            if (d->seed) w = was + step * floorf(steps + (float)gm__dither_draw(d, i) * 0x1p-32f);
+            else if (fabsf(steps) < 1) w = was;
+        }
+        gm_bf16 v = d->seed ? gm__dither_bf16(d, i, w) : gm_bf16_from_f32(w);
         *kept++ = (v & 0x7fffu) == 0x7f80u ? (gm_bf16)(v - 1) : v; // the largest floats would round to infinity
     }
 }
@@ -363,8 +393,9 @@ gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm
         if (w->error[g].status != GM_OK) status = gm_fail(err, w->error[g].status, "%s", w->error[g].text);
     if (status == GM_OK) status = gm__quant_state_index(state, err);
     for (int i = 0; i < tensors && status == GM_OK; i++) {
-        gm__dither d = gm__dither_of(s->dither, i, &tensor[i], previous ? &previous->part[i] : NULL);
-        keep_values(&tensor[i], &state->part[i], &d, state);
+        const gm__part *last = previous ? &previous->part[i] : NULL;
+        gm__dither d = gm__dither_of(s->dither, i, &tensor[i], last);
+        keep_values(&tensor[i], &state->part[i], &d, s->stick, previous, last, state);
     }
     if (status == GM_OK) gm__quant_state_seal(state);
 done:

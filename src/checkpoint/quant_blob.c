@@ -175,9 +175,13 @@ gm_status gm__quant_encode(const gm__quant_tensor *tensor, int tensors, const gm
     if (status == GM_OK) status = gm__quant_count(state, previous, s->parallel, &counts, err);
     if (status == GM_OK) status = code_parts(state, s, previous, counts, &p, &r, err);
     if (status == GM_OK) status = assemble(state, s, previous, &p, blob, bytes, err);
+    if (status == GM_OK) {
+        state->error = gm__quant_error(tensor, state);
+        state->hint = s->hint;
+    }
     if (status == GM_OK && report) {
         r.bytes = *bytes;
-        r.error = gm__quant_error(tensor, state);
+        r.error = state->error;
         count_report(state, previous, counts, &r);
         *report = r;
     }

@@ -25,6 +25,8 @@ struct gm__quant_state {
     size_t kept_count;
     gm_bf16 *kept;       // protected values in the order of the ids
     uint64_t shapes, hash;
+    double error;        // of the weights that it was made of, and what their search told; zeros when decoded
+    gm__quant_hint hint;
 };
 
 uint64_t gm__quant_shapes(const gm__quant_shape *shape, size_t stride, int tensors); // hash; stride in bytes

@@ -16,6 +16,11 @@ static const double less = 0.12;      // by this much less is aimed at after eac
 static const double spare = 0.6;      // this much is aimed at when there is a configuration that will do
 static const double believed = 0.25;  // a measured rise below this is taken for this
 static const double worthwhile = 0.85; // and of the bits: what another configuration must get by with
+// The error may be `distortion` times what training moved the weights by; for that, a checkpoint soon after another counts as
+// if half of the movement before it had been in it, but not as more than so many times its own.
+static const double soon = 4;
+static const double room = 0.8; // of that bound, what another configuration may take, so that the next checkpoint can stay with it
+static const double floor_of_error = 0.001; // where training hardly moves any more, no finer is asked for than a good 24 bins
 
 gm__quant_search_settings gm__quant_search_settings_default(void) {
     return (gm__quant_search_settings){.max_drop = 0.05, .distance = 2, .method = GM__QUANT_PREDICTED};
@@ -30,10 +35,11 @@ typedef struct job {
     const gm__quant_quality *quality;
     gm__quant_search_result *out;
     gm__scores scores;
-    float **values;       // a buffer a tensor
-    const float **decoded; // the same, as quality takes it
+    float *values; // of the largest tensor
     bool by_sensitivity;
     int embedding_bins;
+    double may_rise[GM__QUANT_METRICS];
+    double aim_error; // of max_error, what another configuration may take
     bool fresh; // every weight goes to its nearest centre: less error, more bits
     struct {
         double bits, wrong; // bits a weight (0: not known), squared error of the weights
@@ -85,15 +91,16 @@ static gm_status cost(void *self, const gm__cell *c, double *bits, gm_error *err
     return cost_of(self, c, bits, &wrong, err);
 }
 
-// The worst relative rise of a figure; figures that are not finite are no good at all.
-static double worst_rise(const job *j, const double *figure) {
-    double worst = -INFINITY;
+// The worst relative rise of a figure, and the worst against what it may be; figures that are not finite are no good at all.
+static void judge(const job *j, gm__quant_trial *t) {
+    t->drop = t->strain = -INFINITY;
     for (int m = 0; m < j->quality->metrics; m++) {
-        double base = j->out->base[m], size = fmax(fabs(base), 1e-12);
-        double rise = isfinite(figure[m]) ? (figure[m] - base) / size : INFINITY;
-        worst = fmax(worst, rise);
+        double base = j->out->hint.base[m], size = fmax(fabs(base), 1e-12);
+        double rise = isfinite(t->figure[m]) ? (t->figure[m] - base) / size : INFINITY;
+        t->drop = fmax(t->drop, rise);
+        t->strain = fmax(t->strain, rise / fmax(j->may_rise[m], 1e-12));
     }
-    return worst;
+    t->feasible = t->strain <= 1 && t->error <= j->out->max_error;
 }
 
 // Whether the cell was measured already, in the way of now.
@@ -126,12 +133,14 @@ static gm_status evaluate(job *j, const gm__cell *c, gm__quant_trial **trial, gm
     gm__quant_trial t = {.config = config_of(j, c), .fresh = j->fresh};
     gm_status status = quantize(j, &t.config, &state, &t.bits, &t.error, err);
     if (status != GM_OK) return status;
-    for (int i = 0; i < j->tensors; i++) gm__quant_values(state, i, j->values[i]);
+    for (int i = 0; i < j->tensors && status == GM_OK; i++) {
+        gm__quant_values(state, i, j->values);
+        status = j->quality->put(j->quality->self, i, j->values, err);
+    }
     gm__quant_state_destroy(state);
-    status = j->quality->measure(j->quality->self, j->decoded, t.figure, err);
+    if (status == GM_OK) status = j->quality->measure(j->quality->self, t.figure, err);
     if (status != GM_OK) return status;
-    t.drop = worst_rise(j, t.figure);
-    t.feasible = t.drop <= j->search->max_drop;
+    judge(j, &t);
     *trial = &j->out->trial[j->out->trials++];
     **trial = t;
     consider(j, *trial);
@@ -197,94 +206,120 @@ static int nearest_float(const float *list, int n, float v) {
     return best;
 }
 
-// The cheapest cell within `distance` of `from`, cheaper than the best so far, not measured yet, whose weights are wrong by at
-// most `most`. *found: there is one; it is to be measured as j->fresh then says.
-static gm_status promising(job *j, const gm__cell *from, int distance, double most, gm__cell *best, bool *found, gm_error *err) {
-    double least = j->out->found ? j->out->chosen.bits * worthwhile : INFINITY;
-    bool fresh = false;
+// The cheapest cell within `distance` of `from`, below `least` bits, not measured yet, whose weights are wrong by at most `most`.
+// fresh: also with weights at their nearest centres. *found: there is one; it is to be measured as j->fresh then says.
+static gm_status promising(job *j, const gm__cell *from, int distance, double most, double least, bool fresh, gm__cell *best,
+                           bool *found, gm_error *err) {
+    bool best_fresh = false;
     *found = false;
-    for (int n = 0; n < 2 * GM__CUBE_CELLS; n++) {
+    for (int n = 0; n < (fresh ? 2 : 1) * GM__CUBE_CELLS; n++) {
         gm__cell c = gm__cell_at(n % GM__CUBE_CELLS);
-        int steps = 0, lower = 0, higher = 0;
+        int steps = 0;
         double bits, wrong;
-        for (int a = 0; a < GM__CUBE_AXES; a++) {
-            steps += abs(c.at[a] - from->at[a]);
-            lower += c.at[a] < from->at[a];
-            higher += c.at[a] > from->at[a];
-        }
+        for (int a = 0; a < GM__CUBE_AXES; a++) steps += abs(c.at[a] - from->at[a]);
         j->fresh = n >= GM__CUBE_CELLS;
         if (steps > distance || trial_of(j, &c) || (j->fresh && (!j->previous || j->s.stick <= 0 || j->s.dither))) continue;
-        // cheaper than what will do: less of something; better than what will not: more of something
-        if (j->out->found ? lower == 0 || j->fresh : higher == 0 && !j->fresh) continue;
         gm_status status = cost_of(j, &c, &bits, &wrong, err);
         if (status != GM_OK) return status;
         if (bits >= least || wrong > most) continue;
         least = bits;
-        fresh = j->fresh;
+        best_fresh = j->fresh;
         *best = c;
         *found = true;
     }
-    j->fresh = fresh;
+    j->fresh = best_fresh;
     return GM_OK;
 }
 
-// From the last configuration, or one in the middle, to what promises to be good enough, or to be cheaper and still good
-// enough; or, when that fails, to the whole cube the first time and to the finest after that. Once there was a last one, a single attempt to be cheaper is made: the usual checkpoint
-// takes two measurements.
-static gm_status predicted(job *j, const gm__quant_config *last, gm_error *err) {
+// What to measure first: the last configuration; or what is clearly cheaper, if it promises to keep the bounds as well; or, where
+// the last one's error is beyond its bound, which is known without measuring, the cheapest whose error is not.
+static gm_status first_guess(job *j, const gm__quant_state *last, const gm__cell *from, gm__cell *next, gm_error *err) {
+    double bits, wrong, most = j->aim_error;
+    *next = *from;
+    gm_status status = cost_of(j, from, &bits, &wrong, err);
+    bool good = wrong <= j->out->max_error, found = false;
+    if (good) most = fmin(most, wrong * fmax(spare / fmax(last->hint.strain, believed), 1));
+    for (int steps = j->search->distance; status == GM_OK && !found && steps <= (good ? j->search->distance : FAR); steps *= 2)
+        status = promising(j, from, steps, most, good ? worthwhile * bits : INFINITY, !good, next, &found, err);
+    return status;
+}
+
+// From the last configuration, or one in the middle, to what promises to be good enough; or, when that fails, to the whole cube
+// the first time and to the finest after that, whatever its error. The usual checkpoint takes one measurement, and one of the
+// weights as they are.
+static gm_status predicted(job *j, const gm__quant_state *last, gm_error *err) {
     static const gm__cell middle = {{4, 4, 0}};
-    gm__cell from = middle, next;
+    gm__cell from = middle, next = middle;
     double slopes = 0;
-    int distance = last ? j->search->distance : FAR;
     bool more = true;
-    if (last)
-        from = (gm__cell){{nearest_int(bins_of, BINS, last->bins), nearest_float(prune_of, 6, last->prune),
-                           nearest_float(protect_of, sizeof protect_of / sizeof *protect_of, last->protect)}};
-    j->embedding_bins = last ? embedding_of[nearest_int(embedding_of, 2, last->embedding_bins)] : embedding_of[0];
-    j->by_sensitivity = last && last->by_sensitivity && has_importance(j);
-    next = from;
+    gm_status status = GM_OK;
+    j->embedding_bins = embedding_of[0];
+    if (last) {
+        const gm__quant_config *c = &last->config;
+        from = (gm__cell){{nearest_int(bins_of, BINS, c->bins), nearest_float(prune_of, 6, c->prune),
+                           nearest_float(protect_of, sizeof protect_of / sizeof *protect_of, c->protect)}};
+        j->embedding_bins = embedding_of[nearest_int(embedding_of, 2, c->embedding_bins)];
+        j->by_sensitivity = c->by_sensitivity && has_importance(j);
+        if ((status = first_guess(j, last, &from, &next, err)) != GM_OK) return status;
+    }
     for (int tried = 1; tried <= ATTEMPTS && more && !spent(j); tried++) {
-        bool before = j->out->found;
         gm__quant_trial *trial;
-        gm_status status = evaluate(j, &next, &trial, err);
-        if (status != GM_OK || (before && last)) return status;
-        slopes += fmax(trial->drop / j->search->max_drop, believed) / fmax(trial->error, 1e-12);
+        status = evaluate(j, &next, &trial, err);
+        if (status != GM_OK || (trial->feasible && last)) return status;
+        slopes += fmax(trial->strain, believed) / fmax(trial->error, 1e-12);
         double aim = (j->out->found ? spare : 1 - less * (tried - 1)) * tried / slopes;
+        double least = j->out->found ? j->out->chosen.bits * worthwhile : INFINITY;
         more = false;
-        for (int steps = distance; !more && steps <= (j->out->found ? distance : FAR); steps *= 2)
-            if ((status = promising(j, &from, steps, aim, &next, &more, err)) != GM_OK) return status;
+        for (int steps = last ? j->search->distance : FAR; status == GM_OK && !more && steps <= FAR; steps *= 2)
+            status = promising(j, &from, steps, fmin(aim, j->aim_error), least, true, &next, &more, err);
+        if (status != GM_OK) return status;
     }
     if (j->out->found || spent(j)) return GM_OK;
     if (!last) return whole_cube(j, err); // once in a run it may cost as much
     const gm__cell finest = {{BINS - 1, 5, 4}}; // none of the others if not that one
     gm__quant_trial *trial;
     j->fresh = true;
+    j->out->max_error = INFINITY;
     return trial_of(j, &finest) ? GM_OK : evaluate(j, &finest, &trial, err);
 }
 
 static gm_status make_room(job *j, gm_error *err) {
-    j->values = gm_alloc((size_t)j->tensors, sizeof *j->values);
-    j->decoded = gm_alloc((size_t)j->tensors, sizeof *j->decoded);
-    bool ok = j->values && j->decoded;
-    for (int i = 0; i < j->tensors && ok; i++) {
-        j->decoded[i] = j->values[i] = gm_alloc(j->tensor[i].shape.count, sizeof(float));
-        ok = j->values[i] != NULL;
-    }
-    return ok ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for a copy of the weights to measure");
+    size_t most = 1;
+    for (int i = 0; i < j->tensors; i++) most = most > j->tensor[i].shape.count ? most : j->tensor[i].shape.count;
+    j->values = gm_alloc(most, sizeof *j->values);
+    return j->values ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for a tensor of %zu weights to measure", most);
 }
 
 static gm_status base_figures(job *j, gm_error *err) {
-    for (int i = 0; i < j->tensors; i++)
-        memcpy(j->values[i], j->tensor[i].weights, j->tensor[i].shape.count * sizeof(float));
-    gm_status status = j->quality->measure(j->quality->self, j->decoded, j->out->base, err);
+    gm_status status = GM_OK;
+    for (int i = 0; i < j->tensors && status == GM_OK; i++)
+        status = j->quality->put(j->quality->self, i, j->tensor[i].weights, err);
+    if (status == GM_OK) status = j->quality->measure(j->quality->self, j->out->hint.base, err);
     for (int m = 0; m < j->quality->metrics && status == GM_OK; m++)
-        if (!isfinite(j->out->base[m]))
+        if (!isfinite(j->out->hint.base[m]))
             status = gm_fail(err, GM_ERR_NUMERIC, "figure %d of the weights themselves is not finite: save without loss", m);
     return status;
 }
 
+// What follows from the last checkpoint: how far figures may rise and weights may be wrong.
+static void set_bounds(job *j, const gm__quant_state *last) {
+    const gm__quant_hint none = {0}, *before = last ? &last->hint : &none;
+    gm__quant_hint *now = &j->out->hint;
+    for (int m = 0; m < j->quality->metrics; m++) {
+        double fell = before->base[m] != 0 ? (before->base[m] - now->base[m]) / fmax(fabs(now->base[m]), 1e-12) : 0;
+        j->may_rise[m] = fmax(j->search->max_drop, fell / 2);
+    }
+    j->out->max_error = j->aim_error = INFINITY;
+    if (!last || last->tensors != j->tensors) return;
+    now->moved = fmax(gm__quant_error(j->tensor, last) - (j->search->restored ? 0 : last->error), 0);
+    if (j->search->distortion <= 0) return;
+    double steady = j->search->distortion * fmax(now->moved, fmin(before->moved / 2, soon * now->moved));
+    j->out->max_error = fmax(steady, floor_of_error);
+    j->aim_error = room * j->out->max_error;
+}
+
 gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm__quant_settings *s,
-                           const gm__quant_state *previous, const gm__quant_config *last,
+                           const gm__quant_state *previous, const gm__quant_state *last,
                            const gm__quant_search_settings *search, const gm__quant_quality *quality,
                            gm__quant_search_result *out, gm_error *err) {
     *out = (gm__quant_search_result){0};
@@ -298,12 +333,12 @@ gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm
     gm_status status = gm__scores_init(&j->scores, tensor, tensors, s->parallel, err);
     if (status == GM_OK) status = make_room(j, err);
     if (status == GM_OK) status = base_figures(j, err);
+    if (status == GM_OK) set_bounds(j, last);
     if (status == GM_OK && search->method == GM__QUANT_PREDICTED) status = predicted(j, last, err);
     else if (status == GM_OK) status = whole_cube(j, err);
+    if (out->found) out->hint.strain = out->chosen.strain;
     gm__scores_fini(&j->scores);
-    for (int i = 0; i < tensors && j->values; i++) gm_free(j->values[i]);
     gm_free(j->values);
-    gm_free(j->decoded);
     gm_free(j);
     return status;
 }

@@ -52,7 +52,7 @@ static gm_status save(void *self, const gm_tensor_writer *state, const gm_train_
     if (status != GM_OK) return status;
     if (gm_checkpoint_writer_wait(s->writer, NULL, &cause) != GM_OK)
         gm_log(GM_LOG_WARN, "a checkpoint was not saved, the one before is whole; training goes on: %s", cause.text);
-    double lr = fmin(mark->lr, 1); // squared: so falls what is left of the training to mend it
+    double lr = mark->epoch < s->warmup ? 1 : fmin(mark->lr, 1); // squared: so falls what is left of the training to mend it
     gm_checkpoint_writer_bound(s->writer, s->settings.max_drop + s->early * lr * lr);
     status = gm_checkpoint_writer_save(s->writer, state, note, err);
     return status == GM_OK && wait ? gm_checkpoint_writer_wait(s->writer, NULL, err) : status;
@@ -94,6 +94,7 @@ bool gm__recipe_checkpoint_settings(const gm__recipe *recipe, gm_checkpoint_sett
     out->keep_last = c->keep;
     out->keep_every = c->keep_every;
     out->max_drop = c->max_drop;
+    out->distortion = c->distortion;
     out->stick = c->stick;
     out->most_trials = c->trials;
     snprintf(out->coder, sizeof out->coder, "%s", coders[c->coder]);
@@ -109,6 +110,7 @@ gm_status gm__run_store_init(gm__run_store *s, const gm__recipe *recipe, const c
         if (status != GM_OK) return status;
         s->yardstick.accuracy = recipe->checkpoint.metric == 1;
         s->early = fmax(recipe->checkpoint.early_drop - recipe->checkpoint.max_drop, 0);
+        s->warmup = (double)recipe->train.warmup;
         s->measured = true;
         s->quality = gm__yardstick_quality(&s->yardstick);
         s->settings.quality = &s->quality;

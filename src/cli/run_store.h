@@ -12,6 +12,7 @@ typedef struct gm__run_store {
     gm__yardstick yardstick;
     bool measured;   // yardstick is in use
     double early;    // what the bound is larger by at the peak learning rate
+    double warmup;   // epochs; the bound is that of the peak until then
     gm_checkpoint_writer *writer;
     uint8_t *image;  // of the last load
     gm_train_store hooks;

@@ -209,17 +209,16 @@ static gm_status begin(void *self, const gm_tensor_file *image, gm_error *err) {
     return load(y, image, err);
 }
 
-static gm_status measure(void *self, int tensors, const char *const *name, const float *const *weights, double *figure,
-                         gm_error *err) {
+static gm_status put(void *self, const char *name, const float *weights, gm_error *err) {
     gm__yardstick *y = self;
-    for (int i = 0; i < tensors; i++) {
-        const gm_param *p = find_param(y->model->graph, name[i]);
-        if (p == NULL) return gm_fail(err, GM_ERR_FORMAT, "the network of the recipe has no parameter %.100s", name[i]);
-        gm_param_import(p, weights[i], y->model->params + p->offset);
-    }
-    return measure_now(y, figure, err);
+    const gm_param *p = find_param(y->model->graph, name);
+    if (p == NULL) return gm_fail(err, GM_ERR_FORMAT, "the network of the recipe has no parameter %.100s", name);
+    gm_param_import(p, weights, y->model->params + p->offset);
+    return GM_OK;
 }
 
+static gm_status measure(void *self, double *figure, gm_error *err) { return measure_now(self, figure, err); }
+
 gm_checkpoint_quality gm__yardstick_quality(gm__yardstick *y) {
-    return (gm_checkpoint_quality){.begin = begin, .measure = measure, .figures = y->choices, .self = y};
+    return (gm_checkpoint_quality){.begin = begin, .put = put, .measure = measure, .figures = y->choices, .self = y};
 }

@@ -30,10 +30,14 @@ static gm_status save_state(gm__run *r, session *now, bool wait, gm_error *err) 
                    cause.text);
 }
 
+// Multiples of `every` that are nearer to this snapshot than to the next one, or past.
 static uint64_t multiples_of_every(const gm__run *r) {
     const gm_train_store *store = r->settings->store;
-    // a hair more than whole epochs, against a product that rounds to just below
-    return store && store->every > 0 ? (uint64_t)(epoch_of(r) / store->every + 1e-9) : 0;
+    uint64_t step = r->marks.step, every = r->snapshot_every, epoch = r->context.steps_per_epoch;
+    uint64_t to_snapshot = every - step % every, to_epoch = epoch - step % epoch;
+    double to_next = step < r->context.steps ? (double)(to_snapshot < to_epoch ? to_snapshot : to_epoch) : 0;
+    double halfway = ((double)step + to_next / 2) / (double)epoch;
+    return store && store->every > 0 ? (uint64_t)(halfway / store->every + 1e-9) : 0; // to_next 0: exact multiples
 }
 
 // Is a state due at this snapshot? By time, or by epochs when a store says so.

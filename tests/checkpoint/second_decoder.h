@@ -86,7 +86,16 @@ static inline uint64_t sd_undo(int transform, uint64_t u, uint64_t before, int n
     return m & top ? m ^ top : ~m & mask;
 }
 
-// The blocks of a section to `to`; d: the directory behind the section's 32 bytes; at: the first block in the file.
+static inline uint64_t sd_count(const uint8_t **d) {
+    uint64_t v = 0;
+    for (int shift = 0;; shift += 7) {
+        uint8_t byte = *(*d)++;
+        v |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128) return v;
+    }
+}
+
+// The blocks of a section to `to`; d: the directory behind the section's hash; at: the first block in the file.
 static inline bool sd_blocks(const uint8_t *file, const uint8_t **d, uint64_t *at, uint32_t blocks, int width,
                              const uint8_t *before, uint8_t *to) {
     for (uint32_t b = 0; b < blocks; b++) {
@@ -126,8 +135,7 @@ static inline bool sd_same_hash(const void *data, uint64_t bytes, const uint8_t 
 }
 
 // The values of the quantized tensors, whose sections were met, into the image.
-static inline bool sd_quantized(sd_image *out, const int *which, const uint8_t *const *section, const uint8_t *blob,
-                                uint64_t bytes, const sd_image *parent) {
+static inline bool sd_quantized(sd_image *out, const int *which, const uint8_t *blob, uint64_t bytes, const sd_image *parent) {
     rd_state *q = &out->quant;
     q->ids = calloc(q->weights, 1);
     q->kept = calloc(q->weights, sizeof *q->kept);
@@ -139,7 +147,6 @@ static inline bool sd_quantized(sd_image *out, const int *which, const uint8_t *
             float v = rd_value(q, i, at);
             memcpy(to + j * 4, &v, 4);
         }
-        if (!sd_same_hash(to, q->tensor[i].count * 4, section[i] + 16)) return false;
     }
     return true;
 }
@@ -147,13 +154,13 @@ static inline bool sd_quantized(sd_image *out, const int *which, const uint8_t *
 // parent: of a difference, else NULL. Rounded moments (kinds 7 and 8) are not read.
 static inline bool sd_decode(const uint8_t *file, uint64_t bytes, const sd_image *parent, sd_image *out) {
     static const uint8_t first[8] = {0x89, 0x47, 0x4d, 0x43, 0x0d, 0x0a, 0x1a, 0x0a};
-    const uint8_t *trailer = file + bytes - 32, *section[SD_TENSORS], *d;
+    const uint8_t *trailer = file + bytes - 32, *d;
     uint8_t *blob = NULL;
     uint64_t at = 64, place = 0, blob_bytes = 0;
     int tensor = 0, which[SD_TENSORS];
     bool fine = false;
     memset(out, 0, sizeof *out);
-    if (bytes < 96 || memcmp(file, first, 8) != 0 || sd_u(file + 8, 4) != 1 || sd_u(file + 56, 8) != XXH3_64bits(file, 56))
+    if (bytes < 96 || memcmp(file, first, 8) != 0 || sd_u(file + 8, 4) != 2 || sd_u(file + 56, 8) != XXH3_64bits(file, 56))
         return false;
     if (memcmp(trailer + 24, "GMC-END\n", 8) != 0 || sd_u(trailer, 8) + sd_u(trailer + 8, 8) + 32 != bytes) return false;
     d = file + sd_u(trailer, 8);
@@ -169,11 +176,14 @@ static inline bool sd_decode(const uint8_t *file, uint64_t bytes, const sd_image
     for (uint32_t s = 0; s < sections; s++) {
         const uint8_t *about = d;
         int kind = about[0], width = about[2];
-        uint32_t blocks = (uint32_t)sd_u(about + 4, 4);
-        uint64_t decoded = sd_u(about + 8, 8);
+        bool stored = kind != 4 && kind != 6 && kind != 8;
+        d += 4;
+        uint64_t decoded = sd_count(&d);
+        uint32_t blocks = stored ? (uint32_t)sd_count(&d) : 0;
+        const uint8_t *hash = d;
         uint8_t *to = out->bytes + place, *aside = NULL;
         const uint8_t *before = NULL;
-        d += 32;
+        d += stored ? 16 : 0;
         if (kind == 2 || kind == 5 || kind == 7) to = aside = malloc(decoded + 1);
         if (kind == 3 || kind == 4 || kind == 6 || kind == 8) {
             const sd_tensor *t = &out->tensor[tensor++], *p = sd_in_parent(parent, t);
@@ -182,13 +192,12 @@ static inline bool sd_decode(const uint8_t *file, uint64_t bytes, const sd_image
             if (kind == 6) {
                 rd_state *q = &out->quant;
                 which[q->tensors] = tensor - 1;
-                section[q->tensors] = about;
                 q->tensor[q->tensors++] = (rd_tensor){.name = t->name, .kind = about[3], .count = decoded / 4};
                 q->weights += decoded / 4;
             }
         }
         if (!sd_blocks(file, &d, &at, blocks, width, before, to) ||
-            ((kind <= 3 || kind == 5) && !sd_same_hash(to, decoded, about + 16))) {
+            (stored && !sd_same_hash(to, decoded, hash))) {
             free(aside);
             goto done;
         }
@@ -206,7 +215,7 @@ static inline bool sd_decode(const uint8_t *file, uint64_t bytes, const sd_image
         if (kind != 2 && kind != 5 && kind != 7) place += decoded;
     }
     fine = place == out->size && at == sd_u(trailer, 8) && tensor == out->tensors &&
-           (!blob || sd_quantized(out, which, section, blob, blob_bytes, parent));
+           (!blob || sd_quantized(out, which, blob, blob_bytes, parent));
 done:
     free(blob);
     if (!fine) sd_free(out);

@@ -153,6 +153,49 @@ static void small_tensors_and_protected_values_are_rounded_at_random_too(void **
     assert_true(fabs(sum / 8000 - (double)v) < 0x1p-7 * 0.01);
 }
 
+// Protected values stay while they have moved by less than `stick` of the distance of centres; after a restore they go by such steps,
+// and on average nothing is lost.
+static void protected_values_go_by_steps(void **unused) {
+    (void)unused;
+    checkpoint c;
+    size_t n = test_shapes[LAYER].count;
+    gm__quant_settings s = test_settings();
+    s.config = (gm__quant_config){.bins = 8, .embedding_bins = 16, .prune = 0, .protect = 0.2f};
+    checkpoint_make(&c, 36);
+    coded first = encode_ok(&c, &s, NULL);
+    const gm__part *p = &first.state->part[LAYER];
+    float step = s.stick * (gm_bf16_to_f32(p->centre[7]) - gm_bf16_to_f32(p->centre[0])) / 7;
+    float *was = malloc(n * sizeof *was), *is = malloc(n * sizeof *is);
+    for (int way_of = 0; way_of < 3; way_of++) { // less than a step; more; less, after a restore
+        float move = way_of == 1 ? 1.25f * step : 0.25f * step;
+        double sum = 0;
+        int seen = 0;
+        restored(first.state, &c);
+        gm__quant_values(first.state, LAYER, was);
+        for (size_t j = 0; j < n; j++) c.weights[LAYER][j] += move;
+        s.dither = way_of == 2 ? 5 : 0;
+        coded next = encode_ok(&c, &s, first.state);
+        const uint8_t *a = gm__quant_state_ids(first.state, LAYER), *b = gm__quant_state_ids(next.state, LAYER);
+        gm__quant_values(next.state, LAYER, is);
+        for (size_t j = 0; j < n; j++) {
+            if (a[j] != GM__QUANT_PROTECTED || b[j] != GM__QUANT_PROTECTED) continue;
+            seen++;
+            sum += (double)(is[j] - was[j]);
+            if (way_of == 0) assert_true(is[j] == was[j]);
+            if (way_of == 1) assert_true(is[j] == gm_bf16_to_f32(gm_bf16_from_f32(c.weights[LAYER][j])));
+            if (way_of == 2) assert_true(fabsf(is[j] - was[j]) < 0.02f * fabsf(was[j]) ||
+                                         fabsf(is[j] - was[j] - step) < 0.02f * fabsf(was[j]));
+        }
+        assert_true(seen > 500);
+        if (way_of == 2) assert_true(fabs(sum / seen / (double)move - 1) < 0.1);
+        coded_free(&next);
+    }
+    free(was);
+    free(is);
+    coded_free(&first);
+    checkpoint_free(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_movements_are_not_lost),
@@ -160,6 +203,7 @@ int main(void) {
         cmocka_unit_test(one_seed_gives_the_same_bytes_and_another_gives_others),
         cmocka_unit_test(nothing_is_drawn_where_bins_are_filled),
         cmocka_unit_test(small_tensors_and_protected_values_are_rounded_at_random_too),
+        cmocka_unit_test(protected_values_go_by_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,24 +53,33 @@ static void guided_search_finds_what_brute_force_finds(void **unused) {
 // Quality: 1 + squared distance from the original, as two "subnets": all weights, and the first tensors alone.
 typedef struct meter {
     const checkpoint *c;
+    double wrong[TENSORS]; // squared distances of what was put
     int calls;
     gm_status fail_with;
 } meter;
 
-static gm_status measure(void *self, const float *const *weights, double *figure, gm_error *err) {
+static gm_status put(void *self, int tensor, const float *weights, gm_error *err) {
+    meter *m = self;
+    (void)err;
+    m->wrong[tensor] = 0;
+    for (size_t j = 0; j < test_shapes[tensor].count; j++) {
+        double d = (double)(weights[j] - m->c->weights[tensor][j]);
+        m->wrong[tensor] += d * d;
+    }
+    return GM_OK;
+}
+
+static gm_status measure(void *self, double *figure, gm_error *err) {
     meter *m = self;
     m->calls++;
     if (m->fail_with != GM_OK) return gm_fail(err, m->fail_with, "the evaluation failed");
-    double all = 0, wrong = 0, first = 0;
-    for (int i = 0; i < TENSORS; i++)
-        for (size_t j = 0; j < test_shapes[i].count; j++) {
-            double d = (double)(weights[i][j] - m->c->weights[i][j]), w = (double)m->c->weights[i][j];
-            all += w * w;
-            wrong += d * d;
-            first += i < 2 ? d * d : 0;
-        }
+    double all = 0, wrong = 0;
+    for (int i = 0; i < TENSORS; i++) {
+        wrong += m->wrong[i];
+        for (size_t j = 0; j < test_shapes[i].count; j++) all += (double)m->c->weights[i][j] * (double)m->c->weights[i][j];
+    }
     figure[0] = 1 + wrong / all;
-    figure[1] = -1 + 2 * first / all; // an accuracy, with its minus sign
+    figure[1] = -1 + 2 * (m->wrong[0] + m->wrong[1]) / all; // an accuracy, with its minus sign
     return GM_OK;
 }
 
@@ -83,7 +92,7 @@ static void the_search_keeps_its_bound_and_stays_near_the_last_configuration(voi
     gm_error err = {0};
     checkpoint_make(&c, 50);
     meter m = {.c = &c};
-    gm__quant_quality q = {measure, &m, 2};
+    gm__quant_quality q = {put, measure, &m, 2};
     search.max_drop = 0.03;
     assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
     assert_true(r->found && r->chosen.feasible && r->chosen.drop <= 0.03);
@@ -100,7 +109,7 @@ static void the_search_keeps_its_bound_and_stays_near_the_last_configuration(voi
     // the next checkpoint: a few evaluations are enough
     checkpoint_train(&c, 51, 0.02f);
     m.calls = 0;
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, out.state, &first, &search, &q, r, &err), GM_OK);
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, out.state, out.state, &search, &q, r, &err), GM_OK);
     assert_true(r->found && r->chosen.drop <= 0.03);
     assert_true(m.calls <= 7);
     coded_free(&out);
@@ -119,15 +128,14 @@ static void the_search_goes_both_ways(void **unused) {
     gm_error err = {0};
     checkpoint_make(&c, 53);
     meter m = {.c = &c};
-    gm__quant_quality q = {measure, &m, 2};
+    gm__quant_quality q = {put, measure, &m, 2};
     s.config = (gm__quant_config){.bins = 32, .embedding_bins = 16, .prune = 0, .protect = 0.01f};
     coded now = encode_ok(&c, &s, NULL);
     search.max_drop = 0.1;
     for (int step = 0; step < 12; step++) {
-        gm__quant_config last = s.config;
         checkpoint_train(&c, 60 + (uint64_t)step, 0.1f);
         search.max_drop = step < 6 ? 0.1 : 0.01;
-        assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, &last, &search, &q, r, &err), GM_OK);
+        assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, now.state, &search, &q, r, &err), GM_OK);
         assert_true(r->found && !r->guided && r->trials <= 4);
         s.config = r->chosen.config;
         float stick = s.stick;
@@ -144,6 +152,66 @@ static void the_search_goes_both_ways(void **unused) {
     checkpoint_free(&c);
 }
 
+// Whatever the measure allows, weights are at most so much more wrong than they moved; and what they moved by is known without
+// the weights of before: from the error of then, or, after a restore, from what was restored.
+static void the_error_is_bounded_by_what_training_moved(void **unused) {
+    (void)unused;
+    checkpoint c;
+    gm__quant_settings s = test_settings();
+    gm__quant_search_settings search = gm__quant_search_settings_default();
+    gm__quant_search_result *r = malloc(sizeof *r);
+    gm_error err = {0};
+    checkpoint_make(&c, 55);
+    meter m = {.c = &c};
+    gm__quant_quality q = {put, measure, &m, 2};
+    s.config = (gm__quant_config){.bins = 16, .embedding_bins = 16, .prune = 0, .protect = 0.005f};
+    coded now = encode_ok(&c, &s, NULL);
+    search.max_drop = 10; // everything is good enough
+    for (int step = 0; step < 12; step++) {
+        float share = 0.15f;
+        double all = 0, moved = 0;
+        bool restored = step == 9;
+        if (restored)
+            for (int i = 0; i < TENSORS; i++) gm__quant_values(now.state, i, c.weights[i]);
+        float *before[TENSORS];
+        for (int i = 0; i < TENSORS; i++) {
+            before[i] = malloc((test_shapes[i].count + 1) * sizeof(float));
+            memcpy(before[i], c.weights[i], test_shapes[i].count * sizeof(float));
+        }
+        checkpoint_train(&c, 70 + (uint64_t)step, share);
+        for (int i = 0; i < TENSORS; i++) {
+            for (size_t j = 0; j < test_shapes[i].count; j++) {
+                double w = (double)c.weights[i][j], d = w - (double)before[i][j];
+                all += w * w;
+                moved += d * d;
+            }
+            free(before[i]);
+        }
+        search.distortion = step < 6 ? 3 : 1;
+        search.restored = restored;
+        assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, now.state, &search, &q, r, &err), GM_OK);
+        assert_true(fabs(r->hint.moved / (moved / all) - 1) < (restored ? 1e-6 : 0.2));
+        assert_true(r->found && r->chosen.error <= r->max_error);
+        assert_true(r->max_error <= search.distortion * r->hint.moved * 1.0001);
+        if (step == 5) assert_true(r->chosen.error > r->hint.moved); // room that is given is used
+        s.config = r->chosen.config;
+        s.hint = r->hint;
+        float stick = s.stick;
+        if (r->chosen.fresh) s.stick = 0;
+        coded next = encode_ok(&c, &s, now.state);
+        s.stick = stick;
+        coded_free(&now);
+        now = next;
+    }
+    // A checkpoint soon after another is not asked to be as fine as that alone would say.
+    checkpoint_train(&c, 90, 0.01f);
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, now.state, &search, &q, r, &err), GM_OK);
+    assert_true(r->found && r->max_error > 2 * r->hint.moved);
+    coded_free(&now);
+    free(r);
+    checkpoint_free(&c);
+}
+
 static void impossible_bounds_broken_measures_and_spent_budgets_are_told(void **unused) {
     (void)unused;
     checkpoint c;
@@ -153,7 +221,7 @@ static void impossible_bounds_broken_measures_and_spent_budgets_are_told(void **
     gm_error err = {0};
     checkpoint_make(&c, 52);
     meter m = {.c = &c};
-    gm__quant_quality q = {measure, &m, 2};
+    gm__quant_quality q = {put, measure, &m, 2};
     size_t live = gm_alloc_live();
     search.max_drop = 1e-9;
     assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
@@ -184,6 +252,7 @@ int main(void) {
         cmocka_unit_test(guided_search_finds_what_brute_force_finds),
         cmocka_unit_test(the_search_keeps_its_bound_and_stays_near_the_last_configuration),
         cmocka_unit_test(the_search_goes_both_ways),
+        cmocka_unit_test(the_error_is_bounded_by_what_training_moved),
         cmocka_unit_test(impossible_bounds_broken_measures_and_spent_budgets_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -419,27 +419,35 @@ static void what_was_gained_since_a_restore_is_saved(void **state) {
     }
 }
 
-// The bound of later saves: what a search may lose.
-static gm_status worse_by_error(void *self, int tensors, const char *const *name, const float *const *weights, double *figure,
-                                gm_error *err) {
+// The bound of later saves: what a search may lose. The figure is 1 and the squared error of the weights, relative.
+typedef struct comparison {
+    const gm_tensor_file *exact;
+    double wrong, all;
+} comparison;
+
+static gm_status compare_with(void *self, const gm_tensor_file *image, gm_error *err) {
     (void)err;
-    const gm_tensor_file *exact = *(gm_tensor_file **)self;
-    double wrong = 0, all = 0;
-    for (int t = 0; t < tensors; t++) {
-        const gm_tensor_info *info = gm_tensor_find(exact, name[t]);
-        const float *w = info->data;
-        for (uint64_t i = 0; i < info->bytes / 4; i++) {
-            wrong += (double)(w[i] - weights[t][i]) * (double)(w[i] - weights[t][i]);
-            all += (double)w[i] * (double)w[i];
-        }
-    }
-    *figure = 1 + wrong / all;
+    *(comparison *)self = (comparison){.exact = image};
     return GM_OK;
 }
 
-static gm_status remember(void *self, const gm_tensor_file *image, gm_error *err) {
+static gm_status compare(void *self, const char *name, const float *weights, gm_error *err) {
+    comparison *c = self;
     (void)err;
-    *(const gm_tensor_file **)self = image;
+    const gm_tensor_info *info = gm_tensor_find(c->exact, name);
+    const float *w = info->data;
+    for (uint64_t i = 0; i < info->bytes / 4; i++) {
+        c->wrong += (double)(w[i] - weights[i]) * (double)(w[i] - weights[i]);
+        c->all += (double)w[i] * (double)w[i];
+    }
+    return GM_OK;
+}
+
+static gm_status error_so_far(void *self, double *figure, gm_error *err) {
+    comparison *c = self;
+    (void)err;
+    *figure = 1 + c->wrong / c->all;
+    c->wrong = c->all = 0;
     return GM_OK;
 }
 
@@ -448,8 +456,8 @@ static void the_bound_can_change_between_saves(void **state) {
     static const double bound[] = {0.1, 0.005};
     gm_error err = {0};
     char folder[FOLDER];
-    const gm_tensor_file *exact = NULL;
-    const gm_checkpoint_quality quality = {remember, worse_by_error, 1, (void *)&exact};
+    comparison c = {0};
+    const gm_checkpoint_quality quality = {compare_with, compare, error_so_far, 1, &c};
     gm_checkpoint_settings s = gm_checkpoint_settings_default();
     gm_checkpoint_writer *w = NULL;
     s.mode = GM_CHECKPOINT_QUANTIZED;

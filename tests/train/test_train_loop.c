@@ -217,6 +217,60 @@ static void validations_are_of_the_two_ends_or_of_all_choices(void **state) {
     }
 }
 
+typedef struct diary { // of a store that keeps nothing
+    double epoch[64];
+    int count;
+} diary;
+
+static bool nothing_unfinished(void *self) {
+    (void)self;
+    return false;
+}
+
+static gm_status nothing_to_do(void *self, gm_error *err) {
+    (void)self;
+    (void)err;
+    return GM_OK;
+}
+
+static gm_status note_epoch(void *self, const gm_tensor_writer *state, const gm_train_mark *mark, bool wait, gm_error *err) {
+    diary *d = self;
+    (void)state, (void)wait, (void)err;
+    assert_true(d->count < 64);
+    d->epoch[d->count++] = mark->epoch;
+    return GM_OK;
+}
+
+// Snapshots are taken every eleventh step and at the end of an epoch of 88: of those the nearest to each multiple is saved.
+static void a_store_gets_states_at_even_distances(void **state) {
+    (void)state;
+    char folder[256];
+    for (int halves = 0; halves < 2; halves++) {
+        diary d = {0};
+        gm_error err = {0};
+        gm_train_store store = {.every = halves ? 0.5 : 0.15, .unfinished = nothing_unfinished, .begin = nothing_to_do,
+                                .save = note_epoch, .finish = nothing_to_do, .self = &d};
+        gm_train_settings s = small_settings();
+        s.strategy = GM_STRATEGY_PLAIN;
+        s.epochs = 2;
+        s.batch = 4;
+        s.store = &store;
+        gm_dataset *data = make_data(352 + 64, 12, 1, 4, 1);
+        gm_train_result result;
+        folder_name(folder, sizeof folder, "even");
+        assert_ok(gm__train_with(&s, data, NULL, folder, false, NULL, NULL, &result, &err));
+        assert_int_equal(result.steps, 176);
+        assert_int_equal(d.count, halves ? 4 : 13);
+        for (int i = 0; i + 1 < d.count; i++) { // the last one is the end of the run
+            double due = (i + 1) * store.every;
+            assert_true(fabs(d.epoch[i] - due) <= (halves ? 1e-9 : 0.0626));
+        }
+        assert_true(fabs(d.epoch[d.count - 1] - 2) < 1e-9);
+        gm_dataset_destroy(data);
+        folder_remove(folder);
+    }
+}
+
 static int one_thread(void **state) {
     (void)state;
     gm_threads_set(1); // tiny maps: threads would only wait for each other
@@ -230,6 +284,7 @@ int main(void) {
                                        cmocka_unit_test(threads_change_nothing),
                                        cmocka_unit_test(calibration_repeats_itself),
                                        cmocka_unit_test(statistics_are_those_of_all_images_together),
-                                       cmocka_unit_test(validations_are_of_the_two_ends_or_of_all_choices)};
+                                       cmocka_unit_test(validations_are_of_the_two_ends_or_of_all_choices),
+                                       cmocka_unit_test(a_store_gets_states_at_even_distances)};
     return cmocka_run_group_tests(tests, one_thread, NULL);
 }
