@@ -38,8 +38,8 @@ typedef struct job {
     float *values; // of the largest tensor
     bool by_sensitivity;
     int embedding_bins;
-    double may_rise[GM__QUANT_METRICS];
-    double aim_error; // of max_error, what another configuration may take
+    double may_rise[GM__QUANT_METRICS]; // a figure, relatively
+    double aim_error;                   // of max_error, what another configuration may take
     bool fresh; // every weight goes to its nearest centre: less error, more bits
     struct {
         double bits, wrong; // bits a weight (0: not known), squared error of the weights
@@ -310,7 +310,7 @@ static void set_bounds(job *j, const gm__quant_state *last) {
         j->may_rise[m] = fmax(j->search->max_drop, fell / 2);
     }
     j->out->max_error = j->aim_error = INFINITY;
-    if (!last || last->tensors != j->tensors) return;
+    if (!last || gm__quant_shapes(&j->tensor->shape, sizeof *j->tensor, j->tensors) != last->shapes) return; // of other tensors
     now->moved = fmax(gm__quant_error(j->tensor, last) - (j->search->restored ? 0 : last->error), 0);
     if (j->search->distortion <= 0) return;
     double steady = j->search->distortion * fmax(now->moved, fmin(before->moved / 2, soon * now->moved));

@@ -40,6 +40,12 @@ static gm_status open_writer(gm__run_store *s, gm_error *err) {
     return gm_checkpoint_writer_create(s->folder, &s->settings, &s->writer, err);
 }
 
+// Squared: so falls what is left of the training to mend what a restore disturbs.
+double gm__run_store_bound(const gm__run_store *s, double epoch, double lr) {
+    double rate = epoch < s->warmup ? 1 : fmin(lr, 1);
+    return s->settings.max_drop + s->early * rate * rate;
+}
+
 // A checkpoint that could not be written (a full disk) is told and training goes on: the one before is whole, and the next
 // may succeed. Who waits for it (an interrupted run) gets the error.
 static gm_status save(void *self, const gm_tensor_writer *state, const gm_train_mark *mark, bool wait, gm_error *err) {
@@ -52,8 +58,7 @@ static gm_status save(void *self, const gm_tensor_writer *state, const gm_train_
     if (status != GM_OK) return status;
     if (gm_checkpoint_writer_wait(s->writer, NULL, &cause) != GM_OK)
         gm_log(GM_LOG_WARN, "a checkpoint was not saved, the one before is whole; training goes on: %s", cause.text);
-    double lr = mark->epoch < s->warmup ? 1 : fmin(mark->lr, 1); // squared: so falls what is left of the training to mend it
-    gm_checkpoint_writer_bound(s->writer, s->settings.max_drop + s->early * lr * lr);
+    gm_checkpoint_writer_bound(s->writer, gm__run_store_bound(s, mark->epoch, mark->lr));
     status = gm_checkpoint_writer_save(s->writer, state, note, err);
     return status == GM_OK && wait ? gm_checkpoint_writer_wait(s->writer, NULL, err) : status;
 }

@@ -23,6 +23,8 @@ bool gm__recipe_checkpoint_settings(const gm__recipe *recipe, gm_checkpoint_sett
 // recipe must live as long. Without a store in it: s->hooks.self stays NULL.
 gm_status gm__run_store_init(gm__run_store *s, const gm__recipe *recipe, const char *dir, gm_error *err);
 void gm__run_store_fini(gm__run_store *s);
+// The relative rise that is allowed at a point of the training. lr: of its peak, 0 to 1.
+double gm__run_store_bound(const gm__run_store *s, double epoch, double lr);
 // DIR holds a run with checkpoints that was begun and not ended.
 bool gm__run_store_unfinished(const char *dir);
 

@@ -207,6 +207,10 @@ static void the_error_is_bounded_by_what_training_moved(void **unused) {
     checkpoint_train(&c, 90, 0.01f);
     assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, now.state, &search, &q, r, &err), GM_OK);
     assert_true(r->found && r->max_error > 2 * r->hint.moved);
+    // Weights of other tensors than those of the last checkpoint: nothing is known of their movement.
+    c.tensor[1].shape.name = "another";
+    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, now.state, &search, &q, r, &err), GM_OK);
+    assert_true(r->found && r->hint.moved == 0 && isinf(r->max_error));
     coded_free(&now);
     free(r);
     checkpoint_free(&c);

@@ -13,8 +13,8 @@ foreach(name IN ITEMS test_recipe fuzz_recipe)
   endif()
 endforeach()
 
-if(TARGET test_yardstick)
-  target_sources(test_yardstick PRIVATE ${PROJECT_SOURCE_DIR}/src/cli/yardstick.c)
+if(TARGET test_bounds)
+  target_sources(test_bounds PRIVATE ${PROJECT_SOURCE_DIR}/src/cli/run_store.c ${PROJECT_SOURCE_DIR}/src/cli/yardstick.c)
 endif()
 
 if(BUILD_TESTING AND TARGET gamut-cli AND NOT "png" IN_LIST GAMUT_ABSENT)
