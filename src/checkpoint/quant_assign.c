@@ -284,7 +284,7 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     const gm__part *last = w->previous ? &w->previous->part[i] : NULL;
     const uint8_t *before = last ? w->previous->ids + last->first : NULL;
     uint8_t *ids = w->state->ids + p->first;
-    gm__dither d = gm__dither_of(w->s->dither, i, t, last);
+    gm__dither d = gm__dither_of(w->s->dither, i, t, last, before);
     float stick = before && !d.seed ? w->s->stick : 0;
     limits l = limits_of(&w->threshold[t->shape.kind], t->shape.kind, stick);
     span used;
@@ -394,7 +394,7 @@ gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm
     if (status == GM_OK) status = gm__quant_state_index(state, err);
     for (int i = 0; i < tensors && status == GM_OK; i++) {
         const gm__part *last = previous ? &previous->part[i] : NULL;
-        gm__dither d = gm__dither_of(s->dither, i, &tensor[i], last);
+        gm__dither d = gm__dither_of(s->dither, i, &tensor[i], last, last ? previous->ids + last->first : NULL);
         keep_values(&tensor[i], &state->part[i], &d, s->stick, previous, last, state);
     }
     if (status == GM_OK) gm__quant_state_seal(state);

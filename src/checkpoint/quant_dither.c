@@ -13,29 +13,27 @@
 enum { SAMPLES = 4096 };
 static const double even_enough = 0.9; // normal movements of 0.38 gaps: nine tenths of a shift then show without a draw
 
-// Mean squared distance to the previous centre, over that of weights that fill the bin evenly (a twelfth of its squared width).
-static double filled(const gm__quant_tensor *t, const gm__part *last) {
+// Mean squared distance to the centre of before, over that of weights that fill the bin evenly (a twelfth of its squared width).
+static double filled(const gm__quant_tensor *t, const gm__part *last, const uint8_t *before) {
     float centre[GM__QUANT_BINS];
     double apart = 0, even = 0;
     size_t stride = t->shape.count / SAMPLES + 1;
     for (int i = 0; i < last->bins; i++) centre[i] = gm_bf16_to_f32(last->centre[i]);
     for (size_t i = 0; i < t->shape.count; i += stride) {
-        float w = t->weights[i];
-        int c = 1;
-        while (c + 1 < last->bins && w > (centre[c] + centre[c + 1]) / 2) c++;
-        if (c + 1 >= last->bins || w < (centre[c - 1] + centre[c]) / 2) continue; // the outermost bins have no width
-        double width = (double)(centre[c + 1] - centre[c - 1]) / 2, d = (double)(w - centre[c]);
+        int c = before[i];
+        if (c < 1 || c + 1 >= last->bins) continue; // no centre, or one at the end, whose bin has no width
+        double width = (double)(centre[c + 1] - centre[c - 1]) / 2, d = (double)(t->weights[i] - centre[c]);
         apart += d * d;
         even += width * width / 12;
     }
     return even > 0 ? apart / even : 0;
 }
 
-gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, const gm__part *last) {
+gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, const gm__part *last, const uint8_t *before) {
     gm__dither d = {0};
     if (seed == 0) return d;
     gm_rng rng = gm_rng_keyed(seed, (uint64_t)tensor, 0, GM_RNG_USER);
-    if (last && t->shape.kind != GM__QUANT_SMALL && filled(t, last) > even_enough) return d;
+    if (last && t->shape.kind != GM__QUANT_SMALL && filled(t, last, before) > even_enough) return d;
     d.seed = gm_rng_u32(&rng) | 1;
     for (int i = 0; i < GM__DITHER_STEPS; i++) // between 0 and twice the fixed one
         d.prune[i] = (int16_t)lrint(GM__OCTAVE * log2(2 * (i + 0.5) / GM__DITHER_STEPS));

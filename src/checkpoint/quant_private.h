@@ -108,8 +108,8 @@ typedef struct gm__dither {
     uint32_t seed;                   // 0: none
     int16_t prune[GM__DITHER_STEPS]; // added to the prune threshold, in buckets, by the upper bits of the draw
 } gm__dither;
-// For tensor number `tensor`; last: its part of the previous checkpoint, or NULL.
-gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, const gm__part *last);
+// For tensor number `tensor`; last, before: its part of the previous checkpoint and its ids there, or NULL.
+gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, const gm__part *last, const uint8_t *before);
 // Uniform over 32 bits, and evenly spread over neighbouring elements as well: multiples of the golden ratio.
 static inline uint32_t gm__dither_draw(const gm__dither *d, size_t element) {
     return (uint32_t)element * 0x9e3779b1u + d->seed;

@@ -123,7 +123,8 @@ static void nothing_is_drawn_where_bins_are_filled(void **unused) {
     checkpoint c;
     coded first;
     gm__quant_settings s = start(35, 0, &c, &first);
-    gm__dither full = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER]);
+    gm__dither full = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER],
+                                    gm__quant_state_ids(first.state, LAYER));
     coded nearest = encode_ok(&c, &s, first.state);
     s.dither = 9;
     coded drawn = encode_ok(&c, &s, first.state);
@@ -131,7 +132,8 @@ static void nothing_is_drawn_where_bins_are_filled(void **unused) {
     assert_memory_equal(gm__quant_state_ids(drawn.state, LAYER), gm__quant_state_ids(nearest.state, LAYER),
                         test_shapes[LAYER].count);
     restored(first.state, &c);
-    gm__dither empty = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER]);
+    gm__dither empty = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER],
+                                    gm__quant_state_ids(first.state, LAYER));
     assert_true(empty.seed != 0);
     coded_free(&first);
     coded_free(&nearest);
