@@ -16,8 +16,8 @@ static const double less = 0.12;      // by this much less is aimed at after eac
 static const double spare = 0.6;      // this much is aimed at when there is a configuration that will do
 static const double believed = 0.25;  // a measured rise below this is taken for this
 static const double worthwhile = 0.85; // and of the bits: what another configuration must get by with
-// The error may be `distortion` times what training moved the weights by; for that, a checkpoint soon after another counts as
-// if half of the movement before it had been in it, but not as more than so many times its own.
+// The error may be `distortion` times what training moved the weights by. A checkpoint soon after another, with less than half of its
+// movement, counts as if it had as much, but not as more than so many times its own.
 static const double soon = 4;
 static const double room = 0.8; // of that bound, what another configuration may take, so that the next checkpoint can stay with it
 static const double floor_of_error = 0.001; // where training hardly moves any more, no finer is asked for than a good 24 bins
@@ -313,8 +313,8 @@ static void set_bounds(job *j, const gm__quant_state *last) {
     if (!last || gm__quant_shapes(&j->tensor->shape, sizeof *j->tensor, j->tensors) != last->shapes) return; // of other tensors
     now->moved = fmax(gm__quant_error(j->tensor, last) - (j->search->restored ? 0 : last->error), 0);
     if (j->search->distortion <= 0) return;
-    double steady = j->search->distortion * fmax(now->moved, fmin(before->moved / 2, soon * now->moved));
-    j->out->max_error = fmax(steady, floor_of_error);
+    double steady = now->moved < before->moved / 2 ? fmin(before->moved, soon * now->moved) : now->moved;
+    j->out->max_error = fmax(j->search->distortion * steady, floor_of_error);
     j->aim_error = room * j->out->max_error;
 }
 
