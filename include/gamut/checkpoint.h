@@ -61,7 +61,7 @@ typedef struct gm_checkpoint_settings {
     double distortion; // the squared error of the weights is at most this many times their squared movement since the last
                        // checkpoint; 0: as large as max_drop allows; default 0
     double stick;    // a weight keeps its centre while it lies within this share of the neighbouring bin: smaller differences,
-                     // more error; 0: the nearest always, 1 at most; default 0.5
+                     // more error; 0: the nearest always, 1 at most; default 0.15
     int most_trials; // configurations measured for one checkpoint; 0: as many as the search asks for; default 0
     char config[64]; // default "": the quantizer's; "bins=8 embedding=16 prune=0.3 protect=0.0005 by=sensitivity"
     char coder[16];  // default "": rans; or paper, rle, huffman

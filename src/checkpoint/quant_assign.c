@@ -322,11 +322,11 @@ static const uint8_t *next_protected(const uint8_t *at, const uint8_t *end) {
     return memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at));
 }
 
-// A protected value stays, too, while it has moved by less than a step: `stick` of what the centres of its tensor are apart, on
-// average; where there are none, of twice what the tensor's values moved by. After a restore it moves by such steps, at random.
+// A protected value stays, too, while it has moved by less than a step: half of what takes a weight to another centre, on average in
+// its tensor; where there are no centres, twice `stick` of what the tensor's values moved by. After a restore it moves by such steps, at random.
 static float step_of(const gm__quant_tensor *t, const gm__part *p, float stick, const uint8_t *before, const gm_bf16 *old) {
     if (p->kind != GM__QUANT_SMALL)
-        return stick * (gm_bf16_to_f32(p->centre[p->bins - 1]) - gm_bf16_to_f32(p->centre[0])) / (float)(p->bins - 1);
+        return (0.5f + stick) / 2 * (gm_bf16_to_f32(p->centre[p->bins - 1]) - gm_bf16_to_f32(p->centre[0])) / (float)(p->bins - 1);
     double moved = 0;
     for (size_t i = 0; i < p->count; i++) {
         double d = (double)t->weights[i] - (before[i] == GM__QUANT_PROTECTED ? (double)gm_bf16_to_f32(*old++) : 0);
