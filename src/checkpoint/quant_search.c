@@ -15,7 +15,9 @@ enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bin
 static const double less = 0.12;      // by this much less is aimed at after each attempt that failed
 static const double spare = 0.6;      // this much is aimed at when there is a configuration that will do
 static const double believed = 0.25;  // a measured rise below this is taken for this
-static const double worthwhile = 0.85; // and of the bits: what another configuration must get by with
+// And of the bits: what another configuration must get by with; what is allowed where the error could be twice as large, because
+// the change is paid for once and the coarser one saves ever after.
+static const double worthwhile = 0.85, in_the_long_run = 1.1;
 // The error may be `distortion` times what training moved the weights by. A checkpoint soon after another, with less than half of its
 // movement, counts as if it had as much, but not as more than so many times its own.
 static const double soon = 4;
@@ -210,10 +212,10 @@ static int nearest_float(const float *list, int n, float v) {
 // fine codebooks only, when more bins no longer help.
 static bool sensible(const gm__cell *c) { return c->at[2] <= 2 || c->at[0] >= BINS - 2; }
 
-// The cheapest cell within `distance` of `from`, below `least` bits, not measured yet, whose weights are wrong by at most `most`.
+// The cheapest cell within `distance` of `from`, below `least` bits, not measured yet, whose weights are wrong by `fewest` to `most`.
 // fresh: also with weights at their nearest centres. *found: there is one; it is to be measured as j->fresh then says.
-static gm_status promising(job *j, const gm__cell *from, int distance, double most, double least, bool fresh, gm__cell *best,
-                           bool *found, gm_error *err) {
+static gm_status promising(job *j, const gm__cell *from, int distance, double fewest, double most, double least, bool fresh,
+                           gm__cell *best, bool *found, gm_error *err) {
     bool best_fresh = false;
     *found = false;
     for (int n = 0; n < (fresh ? 2 : 1) * GM__CUBE_CELLS; n++) {
@@ -222,10 +224,11 @@ static gm_status promising(job *j, const gm__cell *from, int distance, double mo
         double bits, wrong;
         for (int a = 0; a < GM__CUBE_AXES; a++) steps += abs(c.at[a] - from->at[a]);
         j->fresh = n >= GM__CUBE_CELLS;
-        if (steps > distance || !sensible(&c) || trial_of(j, &c) || (j->fresh && (!j->previous || j->s.stick <= 0 || j->s.dither))) continue;
+        if (steps > distance || !sensible(&c) || trial_of(j, &c)) continue;
+        if (j->fresh && (!j->previous || j->s.stick <= 0 || j->s.dither)) continue; // is so already
         gm_status status = cost_of(j, &c, &bits, &wrong, err);
         if (status != GM_OK) return status;
-        if (bits >= least || wrong > most) continue;
+        if (bits >= least || wrong > most || wrong < fewest) continue;
         least = bits;
         best_fresh = j->fresh;
         *best = c;
@@ -235,16 +238,17 @@ static gm_status promising(job *j, const gm__cell *from, int distance, double mo
     return GM_OK;
 }
 
-// What to measure first: the last configuration; or what is clearly cheaper, if it promises to keep the bounds as well; or, where
+// What to measure first: the last configuration; or what is clearly cheaper, or will be, if it promises to keep the bounds, too; or, where
 // the last one's error is beyond its bound, which is known without measuring, the cheapest whose error is not.
 static gm_status first_guess(job *j, const gm__quant_state *last, const gm__cell *from, gm__cell *next, gm_error *err) {
     double bits, wrong, most = j->aim_error;
     *next = *from;
     gm_status status = cost_of(j, from, &bits, &wrong, err);
-    bool good = wrong <= j->out->max_error, found = false;
+    bool good = wrong <= j->out->max_error, far_off = isfinite(most) && 2 * wrong < most, found = false;
+    double least = !good ? INFINITY : far_off ? in_the_long_run * bits : worthwhile * bits;
     if (good) most = fmin(most, wrong * fmax(spare / fmax(last->hint.strain, believed), 1));
     for (int steps = j->search->distance; status == GM_OK && !found && steps <= (good ? j->search->distance : FAR); steps *= 2)
-        status = promising(j, from, steps, most, good ? worthwhile * bits : INFINITY, !good, next, &found, err);
+        status = promising(j, from, steps, good && far_off ? 1.25 * wrong : 0, most, least, !good, next, &found, err);
     return status;
 }
 
@@ -275,7 +279,7 @@ static gm_status predicted(job *j, const gm__quant_state *last, gm_error *err) {
         double least = j->out->found ? j->out->chosen.bits * worthwhile : INFINITY;
         more = false;
         for (int steps = last ? j->search->distance : FAR; status == GM_OK && !more && steps <= FAR; steps *= 2)
-            status = promising(j, &from, steps, fmin(aim, j->aim_error), least, true, &next, &more, err);
+            status = promising(j, &from, steps, 0, fmin(aim, j->aim_error), least, true, &next, &more, err);
         if (status != GM_OK) return status;
     }
     if (j->out->found || spent(j)) return GM_OK;
