@@ -99,7 +99,7 @@ typedef struct gm__quant_settings {
     float sigma;                 // default 0.2: share of the frequency in a weight of k-means (codebook kmeans only)
     bool by_max;                 // k-means weights divided by their maximum instead of their sum; default false
     float stick;                 // default 0.15: a weight keeps its previous id while it lies within this share of the
-                                 // neighbouring bin, or of an octave of a threshold; 0: as published. 0 to 1
+                                 // neighbouring bin, or three times that of an octave of a threshold; 0: as published. 0 to 1
     uint64_t dither;             // default 0: none. Else weights go to one of the two centres around them at
                                  // random, the nearer the likelier, so that on average nothing is lost; of this seed. In tensors whose
                                  // weights do not fill their bins evenly yet; no `stick` there

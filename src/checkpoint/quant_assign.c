@@ -41,7 +41,8 @@ typedef struct limits {
 } limits;
 
 static limits limits_of(const gm__thresholds *t, gm__quant_kind kind, float stick) {
-    int slack = (int)lrintf(stick * GM__OCTAVE);
+    // 0 and the first centre c lie c apart: from (0.5 - stick) c to (0.5 + stick) c it is about 6 `stick` octaves.
+    int slack = (int)lrintf(fminf(3 * stick, 0.5f) * GM__OCTAVE);
     if (kind == GM__QUANT_SMALL) return (limits){.magnitude = 0}; // all at or above it, but zeros
     return (limits){.prune = gm_max(t->prune - slack, 0), .prune_was = t->prune > 0 ? t->prune + slack : 0,
                     .magnitude = t->protect_magnitude + slack, .magnitude_was = gm_max(t->protect_magnitude - slack, 0),
