@@ -83,174 +83,163 @@ static gm_status measure(void *self, double *figure, gm_error *err) {
     return GM_OK;
 }
 
+typedef struct fixture {
+    checkpoint c;
+    gm__quant_settings s;
+    gm__quant_search_settings search;
+    gm__quant_search_result r;
+    gm_error err;
+    meter m;
+    gm__quant_quality q;
+} fixture;
+
+static void set_up(fixture *f, uint64_t seed) {
+    *f = (fixture){.s = test_settings(), .search = gm__quant_search_settings_default(), .m = {.c = &f->c}, .q = {put, measure, &f->m, 2}};
+    checkpoint_make(&f->c, seed);
+}
+
+static gm_status search_with(fixture *f, const gm__quant_state *previous, const gm__quant_state *last) {
+    return gm__quant_search(f->c.tensor, TENSORS, &f->s, previous, last, &f->search, &f->q, &f->r, &f->err);
+}
+
+// What was chosen is saved, and takes the place of `now`.
+static void save_chosen(fixture *f, coded *now) {
+    gm__quant_settings s = f->s;
+    f->s.config = s.config = f->r.chosen.config;
+    f->s.hint = s.hint = f->r.hint;
+    if (f->r.chosen.fresh) s.stick = 0;
+    coded next = encode_ok(&f->c, &s, now->state);
+    coded_free(now);
+    *now = next;
+}
+
 static void the_search_keeps_its_bound_and_stays_near_the_last_configuration(void **unused) {
     (void)unused;
-    checkpoint c;
-    gm__quant_settings s = test_settings();
-    gm__quant_search_settings search = gm__quant_search_settings_default();
-    gm__quant_search_result *r = malloc(sizeof *r);
-    gm_error err = {0};
-    checkpoint_make(&c, 50);
-    meter m = {.c = &c};
-    gm__quant_quality q = {put, measure, &m, 2};
-    search.max_drop = 0.03;
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
-    assert_true(r->found && r->chosen.feasible && r->chosen.drop <= 0.03);
-    assert_int_equal(m.calls, r->trials + 1);
-    assert_true(r->trials <= 6);
-    double bits = r->chosen.bits;
-    gm__quant_config first = r->chosen.config;
-    for (int i = 0; i < r->trials; i++)
-        if (r->trial[i].feasible) assert_true(r->trial[i].bits >= bits);
+    fixture f;
+    set_up(&f, 50);
+    f.search.max_drop = 0.03;
+    assert_int_equal(search_with(&f, NULL, NULL), GM_OK);
+    assert_true(f.r.found && f.r.chosen.feasible && f.r.chosen.drop <= 0.03);
+    assert_int_equal(f.m.calls, f.r.trials + 1);
+    assert_true(f.r.trials <= 6);
+    double bits = f.r.chosen.bits;
+    gm__quant_config first = f.r.chosen.config;
+    for (int i = 0; i < f.r.trials; i++)
+        if (f.r.trial[i].feasible) assert_true(f.r.trial[i].bits >= bits);
     // what encode writes is what was measured
-    s.config = first;
-    coded out = encode_ok(&c, &s, NULL);
+    f.s.config = first;
+    coded out = encode_ok(&f.c, &f.s, NULL);
     assert_true((double)out.bytes * 8 / (double)out.report.weights < bits * 1.1 + 0.1);
     // the next checkpoint: a few evaluations are enough
-    checkpoint_train(&c, 51, 0.02f);
-    m.calls = 0;
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, out.state, out.state, &search, &q, r, &err), GM_OK);
-    assert_true(r->found && r->chosen.drop <= 0.03);
-    assert_true(m.calls <= 7);
+    checkpoint_train(&f.c, 51, 0.02f);
+    f.m.calls = 0;
+    assert_int_equal(search_with(&f, out.state, out.state), GM_OK);
+    assert_true(f.r.found && f.r.chosen.drop <= 0.03);
+    assert_true(f.m.calls <= 7);
     coded_free(&out);
-    free(r);
-    checkpoint_free(&c);
+    checkpoint_free(&f.c);
 }
 
 // A configuration that a hard time asked for is left when it is no longer needed; and a bound that became tight finds one that is
 // precise enough, with few measurements.
 static void the_search_goes_both_ways(void **unused) {
     (void)unused;
-    checkpoint c;
-    gm__quant_settings s = test_settings();
-    gm__quant_search_settings search = gm__quant_search_settings_default();
-    gm__quant_search_result *r = malloc(sizeof *r);
-    gm_error err = {0};
-    checkpoint_make(&c, 53);
-    meter m = {.c = &c};
-    gm__quant_quality q = {put, measure, &m, 2};
-    s.config = (gm__quant_config){.bins = 32, .embedding_bins = 16, .prune = 0, .protect = 0.01f};
-    coded now = encode_ok(&c, &s, NULL);
-    search.max_drop = 0.1;
+    fixture f;
+    set_up(&f, 53);
+    f.s.config = (gm__quant_config){.bins = 32, .embedding_bins = 16, .prune = 0, .protect = 0.01f};
+    coded now = encode_ok(&f.c, &f.s, NULL);
+    f.search.max_drop = 0.1;
     double first = 0;
     for (int step = 0; step < 12; step++) {
-        checkpoint_train(&c, 60 + (uint64_t)step, 0.1f);
-        search.max_drop = step < 6 ? 0.1 : 0.01;
-        assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, now.state, &search, &q, r, &err), GM_OK);
-        assert_true(r->found && !r->guided && r->trials <= 4);
-        s.config = r->chosen.config;
-        float stick = s.stick;
-        if (r->chosen.fresh) s.stick = 0;
-        coded next = encode_ok(&c, &s, now.state);
-        s.stick = stick;
-        coded_free(&now);
-        now = next;
-        if (step == 0) first = r->chosen.bits;
-        if (step == 5) assert_true(s.config.bins <= 16 && r->chosen.bits < 0.7 * first);
+        checkpoint_train(&f.c, 60 + (uint64_t)step, 0.1f);
+        f.search.max_drop = step < 6 ? 0.1 : 0.01;
+        assert_int_equal(search_with(&f, now.state, now.state), GM_OK);
+        assert_true(f.r.found && !f.r.guided && f.r.trials <= 4);
+        save_chosen(&f, &now);
+        if (step == 0) first = f.r.chosen.bits;
+        if (step == 5) assert_true(f.s.config.bins <= 16 && f.r.chosen.bits < 0.7 * first);
     }
-    assert_true(s.config.bins >= 10);
+    assert_true(f.s.config.bins >= 10);
     coded_free(&now);
-    free(r);
-    checkpoint_free(&c);
+    checkpoint_free(&f.c);
 }
 
 // Whatever the measure allows, weights are at most so much more wrong than they moved; and what they moved by is known without
 // the weights of before: from the error of then, or, after a restore, from what was restored.
 static void the_error_is_bounded_by_what_training_moved(void **unused) {
     (void)unused;
-    checkpoint c;
-    gm__quant_settings s = test_settings();
-    gm__quant_search_settings search = gm__quant_search_settings_default();
-    gm__quant_search_result *r = malloc(sizeof *r);
-    gm_error err = {0};
-    checkpoint_make(&c, 55);
-    meter m = {.c = &c};
-    gm__quant_quality q = {put, measure, &m, 2};
-    s.config = (gm__quant_config){.bins = 16, .embedding_bins = 16, .prune = 0, .protect = 0.005f};
-    coded now = encode_ok(&c, &s, NULL);
-    search.max_drop = 10; // everything is good enough
+    fixture f;
+    set_up(&f, 55);
+    f.s.config = (gm__quant_config){.bins = 16, .embedding_bins = 16, .prune = 0, .protect = 0.005f};
+    coded now = encode_ok(&f.c, &f.s, NULL);
+    f.search.max_drop = 10; // everything is good enough
     for (int step = 0; step < 12; step++) {
         float share = 0.15f;
         double all = 0, moved = 0;
         bool restored = step == 9;
         if (restored)
-            for (int i = 0; i < TENSORS; i++) gm__quant_values(now.state, i, c.weights[i]);
+            for (int i = 0; i < TENSORS; i++) gm__quant_values(now.state, i, f.c.weights[i]);
         float *before[TENSORS];
         for (int i = 0; i < TENSORS; i++) {
             before[i] = malloc((test_shapes[i].count + 1) * sizeof(float));
-            memcpy(before[i], c.weights[i], test_shapes[i].count * sizeof(float));
+            memcpy(before[i], f.c.weights[i], test_shapes[i].count * sizeof(float));
         }
-        checkpoint_train(&c, 70 + (uint64_t)step, share);
+        checkpoint_train(&f.c, 70 + (uint64_t)step, share);
         for (int i = 0; i < TENSORS; i++) {
             for (size_t j = 0; j < test_shapes[i].count; j++) {
-                double w = (double)c.weights[i][j], d = w - (double)before[i][j];
+                double w = (double)f.c.weights[i][j], d = w - (double)before[i][j];
                 all += w * w;
                 moved += d * d;
             }
             free(before[i]);
         }
-        search.distortion = step < 6 ? 3 : 1;
-        search.restored = restored;
-        assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, now.state, &search, &q, r, &err), GM_OK);
-        assert_true(fabs(r->hint.moved / (moved / all) - 1) < (restored ? 1e-6 : 0.2));
-        assert_true(r->found && r->chosen.error <= r->max_error);
-        assert_true(r->max_error <= search.distortion * r->hint.moved * 1.0001);
-        if (step == 5) assert_true(r->chosen.error > r->hint.moved); // room that is given is used
-        s.config = r->chosen.config;
-        s.hint = r->hint;
-        float stick = s.stick;
-        if (r->chosen.fresh) s.stick = 0;
-        coded next = encode_ok(&c, &s, now.state);
-        s.stick = stick;
-        coded_free(&now);
-        now = next;
+        f.search.distortion = step < 6 ? 3 : 1;
+        f.search.restored = restored;
+        assert_int_equal(search_with(&f, now.state, now.state), GM_OK);
+        assert_true(fabs(f.r.hint.moved / (moved / all) - 1) < (restored ? 1e-6 : 0.2));
+        assert_true(f.r.found && f.r.chosen.error <= f.r.max_error);
+        assert_true(f.r.max_error <= f.search.distortion * f.r.hint.moved * 1.0001);
+        if (step == 5) assert_true(f.r.chosen.error > f.r.hint.moved); // room that is given is used
+        save_chosen(&f, &now);
     }
     // A checkpoint soon after another is not asked to be as fine as that alone would say.
-    checkpoint_train(&c, 90, 0.01f);
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, now.state, now.state, &search, &q, r, &err), GM_OK);
-    assert_true(r->found && r->max_error > 2 * r->hint.moved);
+    checkpoint_train(&f.c, 90, 0.01f);
+    assert_int_equal(search_with(&f, now.state, now.state), GM_OK);
+    assert_true(f.r.found && f.r.max_error > 2 * f.r.hint.moved);
     // Weights of other tensors than those of the last checkpoint: nothing is known of their movement.
-    c.tensor[1].shape.name = "another";
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, now.state, &search, &q, r, &err), GM_OK);
-    assert_true(r->found && r->hint.moved == 0 && isinf(r->max_error));
+    f.c.tensor[1].shape.name = "another";
+    assert_int_equal(search_with(&f, NULL, now.state), GM_OK);
+    assert_true(f.r.found && f.r.hint.moved == 0 && isinf(f.r.max_error));
     coded_free(&now);
-    free(r);
-    checkpoint_free(&c);
+    checkpoint_free(&f.c);
 }
 
 static void impossible_bounds_broken_measures_and_spent_budgets_are_told(void **unused) {
     (void)unused;
-    checkpoint c;
-    gm__quant_settings s = test_settings();
-    gm__quant_search_settings search = gm__quant_search_settings_default();
-    gm__quant_search_result *r = malloc(sizeof *r);
-    gm_error err = {0};
-    checkpoint_make(&c, 52);
-    meter m = {.c = &c};
-    gm__quant_quality q = {put, measure, &m, 2};
+    fixture f;
+    set_up(&f, 52);
     size_t live = gm_alloc_live();
-    search.max_drop = 1e-9;
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
-    assert_false(r->found);
-    search.max_drop = 0.03;
-    search.most_trials = 3;
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_OK);
-    assert_true(r->trials <= 3);
-    m.fail_with = GM_ERR_IO;
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_ERR_IO);
-    m.fail_with = GM_OK;
-    q.metrics = 0;
-    assert_int_equal(gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err), GM_ERR_RANGE);
-    q.metrics = 2;
+    f.search.max_drop = 1e-9;
+    assert_int_equal(search_with(&f, NULL, NULL), GM_OK);
+    assert_false(f.r.found);
+    f.search.max_drop = 0.03;
+    f.search.most_trials = 3;
+    assert_int_equal(search_with(&f, NULL, NULL), GM_OK);
+    assert_true(f.r.trials <= 3);
+    f.m.fail_with = GM_ERR_IO;
+    assert_int_equal(search_with(&f, NULL, NULL), GM_ERR_IO);
+    f.m.fail_with = GM_OK;
+    f.q.metrics = 0;
+    assert_int_equal(search_with(&f, NULL, NULL), GM_ERR_RANGE);
+    f.q.metrics = 2;
     for (long n = 1; n <= 120; n += 2) {
         gm_alloc_fail_at(n);
-        gm_status status = gm__quant_search(c.tensor, TENSORS, &s, NULL, NULL, &search, &q, r, &err);
+        gm_status status = search_with(&f, NULL, NULL);
         gm_alloc_fail_at(0);
         assert_true(status == GM_ERR_MEMORY || status == GM_OK);
         assert_int_equal(gm_alloc_live(), live);
     }
-    free(r);
-    checkpoint_free(&c);
+    checkpoint_free(&f.c);
 }
 
 int main(void) {
