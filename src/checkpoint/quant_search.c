@@ -15,9 +15,9 @@ enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bin
 static const double less = 0.12;      // by this much less is aimed at after each attempt that failed
 static const double spare = 0.6;      // this much is aimed at when there is a configuration that will do
 static const double believed = 0.25;  // a measured rise below this is taken for this
-// And of the bits: what another configuration must get by with; what is allowed where the error could be twice as large, because
-// the change is paid for once and the coarser one saves ever after.
-static const double worthwhile = 0.85, in_the_long_run = 1.1;
+// And of the bits: what another configuration must get by with; what is allowed where the error could be twice as large, to one whose
+// error is larger by so much: the change is paid for once, and the coarser one saves ever after.
+static const double worthwhile = 0.85, in_the_long_run = 1.1, coarser = 1.25;
 // The error may be `distortion` times what training moved the weights by. A checkpoint soon after another, with less than half of its
 // movement, counts as if it had as much, but not as more than so many times its own.
 static const double soon = 4;
@@ -248,7 +248,7 @@ static gm_status first_guess(job *j, const gm__quant_state *last, const gm__cell
     double least = !good ? INFINITY : far_off ? in_the_long_run * bits : worthwhile * bits;
     if (good) most = fmin(most, wrong * fmax(spare / fmax(last->hint.strain, believed), 1));
     for (int steps = j->search->distance; status == GM_OK && !found && steps <= (good ? j->search->distance : FAR); steps *= 2)
-        status = promising(j, from, steps, good && far_off ? 1.25 * wrong : 0, most, least, !good, next, &found, err);
+        status = promising(j, from, steps, far_off ? coarser * wrong : 0, most, least, !good, next, &found, err);
     return status;
 }
 
