@@ -15,7 +15,7 @@ static const double settled = 1.02; // a codebook is kept while a better one wou
 
 typedef struct room { // of one group
     uint32_t *count;  // RANKS, all 0 between tensors
-    uint8_t *table;   // RANKS: the nearest centre, by the upper bits of the float
+    uint16_t *table;  // RANKS: centres by the upper bits of the float (fill_table)
     double *x, *w;    // points, RANKS each
 } room;
 
@@ -88,7 +88,8 @@ static bool split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sens
             more[i] = (uint16_t)gm_max((int)d->prune[gm__dither_draw(d, at + i) >> 24], 1 - l->prune);
         tiers_of_batch(m, v, by_sensitivity ? v : m, was, l, more, tier);
         for (int i = 0; i < BATCH; i++) {
-            uint16_t low = tier[i] == 0 ? m[i] : UINT16_MAX, high = tier[i] == 0 ? m[i] : 0;
+            uint16_t free = tier[i] == 0 ? 0xffff : 0; // masks again
+            uint16_t low = (uint16_t)(m[i] | (uint16_t)~free), high = (uint16_t)(m[i] & free);
             least = low < least ? low : least;
             most = high > most ? high : most;
         }
@@ -218,16 +219,20 @@ static gm_status codebook(const work *w, int i, room *r, span used, const uint8_
     return status;
 }
 
-// For every rank in use, by the bits of the float: the nearest centre.
-static void fill_table(const gm__part *p, span used, uint8_t *table) {
+// For every rank in use, by the bits of the float: the nearest centre, and above 8 bits the other one whose bin, widened by `stick` of the
+// gap between the two, holds the rank as well (or the nearest again). A bin is not widened beyond the next centre, so there is at most one.
+static void fill_table(const gm__part *p, span used, float stick, uint16_t *table) {
     double centre[GM__QUANT_BINS];
-    int c = 0, buckets = used.most - used.least + 1;
-    for (int i = 0; i < p->bins; i++) centre[i] = (double)gm_bf16_to_f32(p->centre[i]);
+    int c = 0, last = p->bins - 1, buckets = used.most - used.least + 1;
+    for (int i = 0; i <= last; i++) centre[i] = (double)gm_bf16_to_f32(p->centre[i]);
     for (int i = 0; i < 2 * buckets; i++) { // upwards
-        int rank = i < buckets ? SIGN - 1 - used.most + i : SIGN + used.least + i - buckets;
-        double x = rank_value(rank);
-        for (; c + 1 < p->bins && x > (centre[c] + centre[c + 1]) / 2; c++) {}
-        table[gm__unrank16((uint16_t)rank)] = (uint8_t)c;
+        int rank = i < buckets ? SIGN - 1 - used.most + i : SIGN + used.least + i - buckets, other;
+        double x = rank_value(rank), reach = 0.5 + (double)stick;
+        for (; c < last && x > (centre[c] + centre[c + 1]) / 2; c++) {}
+        other = c;
+        if (stick > 0 && c > 0 && x <= centre[c - 1] + reach * (centre[c] - centre[c - 1])) other = c - 1;
+        else if (stick > 0 && c < last && x >= centre[c + 1] - reach * (centre[c + 1] - centre[c])) other = c + 1;
+        table[gm__unrank16((uint16_t)rank)] = (uint16_t)(c | other << 8);
     }
 }
 
@@ -237,34 +242,19 @@ static void clear_counts(uint32_t *count, span used) {
     memset(count + SIGN + used.least, 0, bytes);
 }
 
-// before: NULL, or the previous id of each, UINT8_MAX for none: it stays while the weight lies in its bin, widened by `stick` of the
-// distance to the neighbouring centre.
-static void nearest(const gm__quant_tensor *t, const gm__part *p, const uint8_t *before, float stick, const uint8_t *table,
-                    uint8_t *ids) {
-    enum { MOVED = UINT8_MAX };
-    float low[256], high[256];
+// before: the previous ids, which stay where the table lets them. Masks: a branch on jitter is mispredicted. For weights that
+// have a tier the table holds anything.
+static void nearest(const gm__quant_tensor *t, const uint8_t *before, const uint16_t *table, uint8_t *ids) {
     const float *w = t->weights;
     size_t n = t->shape.count;
-    for (int i = 0; i < 256; i++) {
-        float gap[2] = {INFINITY, INFINITY}, centre = i < p->bins ? gm_bf16_to_f32(p->centre[i]) : 0;
-        if (i > 0 && i < p->bins) gap[0] = centre - gm_bf16_to_f32(p->centre[i - 1]);
-        if (i + 1 < p->bins) gap[1] = gm_bf16_to_f32(p->centre[i + 1]) - centre;
-        low[i] = i < p->bins ? centre - (0.5f + stick) * gap[0] : INFINITY;
-        high[i] = i < p->bins ? centre + (0.5f + stick) * gap[1] : -INFINITY;
-    }
-    for (size_t i = 0; i < n && !before; i++)
-        if (ids[i] == 0) ids[i] = table[gm__bits(w[i]) >> 16];
-    if (!before) return;
-    for (size_t i = 0; i < n; i++) { // masks: a branch on jitter is mispredicted
-        uint32_t was = before[i], stays = 0u - (uint32_t)((w[i] >= low[was]) & (w[i] <= high[was]));
-        uint32_t id = (was & stays) | (MOVED & ~stays);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t e = table[gm__bits(w[i]) >> 16], other = e >> 8, stays = 0u - (uint32_t)(before[i] == other);
+        uint32_t id = e ^ ((e ^ other) & stays);
         ids[i] = (uint8_t)(ids[i] | (id & (0u - (uint32_t)(ids[i] == 0))));
     }
-    for (uint8_t *at = ids, *end = ids + n; (at = memchr(at, MOVED, (size_t)(end - at))); at++)
-        *at = table[gm__bits(w[at - ids]) >> 16];
 }
 
-// Previous ids as those of the new codebook, of another size: the nearest centre of each. *out: NULL when there is no memory.
+// Previous ids as those of the new codebook, of another size: the nearest centre of each, UINT8_MAX for tiers. *out: NULL when there is no memory.
 static void translate(const gm__part *last, const gm__part *p, const uint8_t *before, uint8_t **out) {
     uint8_t to[256];
     memset(to, UINT8_MAX, sizeof to);
@@ -295,7 +285,7 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
     if (status != GM_OK) return status;
     if (used.least > used.most) return GM_OK; // every weight has a tier
     clear_counts(r->count, used);
-    fill_table(p, used, r->table);
+    fill_table(p, used, stick, r->table);
     if (d.seed) {
         gm__dither_ids(&d, t, p, l.prune > 0, r->table, ids);
         return GM_OK;
@@ -305,7 +295,7 @@ static gm_status assign_tensor(const work *w, int i, room *r, gm_error *err) {
         translate(last, p, before, &translated);
         if (!translated) return gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
     }
-    nearest(t, p, stick > 0 ? translated ? translated : before : NULL, stick, r->table, ids);
+    nearest(t, translated ? translated : before ? before : ids, r->table, ids);
     gm_free(translated);
     return GM_OK;
 }

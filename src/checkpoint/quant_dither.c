@@ -40,7 +40,7 @@ gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, c
     return d;
 }
 
-void gm__dither_ids(const gm__dither *d, const gm__quant_tensor *t, const gm__part *p, bool pruned, const uint8_t *nearest,
+void gm__dither_ids(const gm__dither *d, const gm__quant_tensor *t, const gm__part *p, bool pruned, const uint16_t *nearest,
                     uint8_t *ids) {
     float centre[GM__QUANT_BINS], from[GM__QUANT_BINS], scale[GM__QUANT_BINS]; // of the gap above each centre
     int last = p->bins - 1;
@@ -54,7 +54,7 @@ void gm__dither_ids(const gm__dither *d, const gm__quant_tensor *t, const gm__pa
     for (size_t i = 0; i < t->shape.count; i++) {
         float w = t->weights[i], threshold = (float)gm__dither_draw(d, i) * 0x1p-32f;
         if (ids[i] != 0) continue;
-        int b = (int)(nearest[gm__bits(w) >> 16]);
+        int b = nearest[gm__bits(w) >> 16] & 0xff;
         b = gm_max(b - (w < centre[b]), 0);
         if (b < last && w > from[b]) b += (w - from[b]) * scale[b] > threshold;
         ids[i] = (uint8_t)b;

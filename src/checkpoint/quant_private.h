@@ -114,9 +114,9 @@ gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, c
 static inline uint32_t gm__dither_draw(const gm__dither *d, size_t element) {
     return (uint32_t)element * 0x9e3779b1u + d->seed;
 }
-// ids that are 0 become the centre below or above the weight. nearest: the nearest, by the upper bits of the float. pruned: weights
+// ids that are 0 become the centre below or above the weight. nearest: by the upper bits of the float, in the lower 8. pruned: weights
 // near 0 have a tier of their own.
-void gm__dither_ids(const gm__dither *d, const gm__quant_tensor *t, const gm__part *p, bool pruned, const uint8_t *nearest,
+void gm__dither_ids(const gm__dither *d, const gm__quant_tensor *t, const gm__part *p, bool pruned, const uint16_t *nearest,
                     uint8_t *ids);
 static inline gm_bf16 gm__dither_bf16(const gm__dither *d, size_t element, float v) { // v finite
     return (gm_bf16)((gm__bits(v) + (gm__dither_draw(d, element) >> 16)) >> 16);

@@ -160,7 +160,7 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
         {"config", "TEXT", "a configuration instead of a search, e.g. 'bins=16 prune=0.1'", GM__OPTION_TEXT, &o.config, 0,
          0},
         {"stick", "S", "how far into a neighbouring bin a weight keeps its centre, in widths of the bin (default 0.15)",
-         GM__OPTION_NUMBER, &o.stick, 0, 1},
+         GM__OPTION_NUMBER, &o.stick, 0, 0.5},
         {"coder", "C", "rans (default), paper, rle or huffman", GM__OPTION_TEXT, &o.coder, 0, 0},
         {"optimizer", "O", "with --quantize: keep (default), drop or round the optimizer's state", GM__OPTION_TEXT,
          &o.optimizer, 0, 0},
