@@ -17,11 +17,6 @@
 
 enum { MOST_RUNS = 25, TENSOR = 512 * 512 };
 
-typedef struct blob {
-    uint8_t *data;
-    size_t bytes;
-} blob;
-
 typedef struct row {
     const char *name;
     double rate[MOST_RUNS], back[MOST_RUNS]; // MB/s in and out; back 0: not measured
@@ -44,11 +39,10 @@ static bool ok(gm_status status) {
 }
 
 // Weights of layers with the spread of He's rule, momentum of a thousandth; step 2 has moved along it.
-static bool draw_state(int step, size_t megabytes, blob *out) {
+static bool draw_state(int step, size_t megabytes, gm_tensor_image **out) {
     int layers = (int)(megabytes * 1000000 / (2 * TENSOR * sizeof(float)));
     const uint64_t dims[] = {512, 512};
     gm_tensor_writer *w = NULL;
-    size_t room = 0;
     bool fine = ok(gm_tensor_writer_create(&w, &err));
     float *all = gm_alloc((size_t)layers * 2, TENSOR * sizeof(float));
     for (int i = 0; i < layers && all && fine; i++) {
@@ -65,7 +59,7 @@ static bool draw_state(int step, size_t megabytes, blob *out) {
         snprintf(name, sizeof name, "momentum/layer%d.weight", i);
         fine = fine && ok(gm_tensor_writer_add(w, name, GM_F32, 2, dims, momentum, &err));
     }
-    fine = fine && all && ok(gm_tensor_writer_image(w, &out->data, &room, &out->bytes, &err));
+    fine = fine && all && ok(gm_tensor_writer_image(w, out, &err));
     gm_tensor_writer_destroy(w);
     gm_free(all);
     return fine;
@@ -78,7 +72,7 @@ static void clear(const char *folder) {
 }
 
 // Saves `before` and then `now`; measures `now` (alone: it stands alone).
-static bool run_store(row *r, const gm_checkpoint_settings *s, bool alone, const blob *before, const blob *now) {
+static bool run_store(row *r, const gm_checkpoint_settings *s, bool alone, gm_tensor_image *before, gm_tensor_image *now) {
     for (int run = -1; run < runs; run++) {
         gm_checkpoint_writer *w = NULL;
         gm_checkpoint_info info = {0};
@@ -87,10 +81,10 @@ static bool run_store(row *r, const gm_checkpoint_settings *s, bool alone, const
         clear(place);
         bool fine = ok(gm_checkpoint_writer_create(place, s, &w, &err));
         if (fine && !alone)
-            fine = ok(gm_checkpoint_writer_save_image(w, before->data, before->bytes, NULL, &err)) &&
+            fine = ok(gm_checkpoint_writer_save(w, before, NULL, &err)) &&
                    ok(gm_checkpoint_writer_wait(w, NULL, &err));
         double begun = seconds();
-        fine = fine && ok(gm_checkpoint_writer_save_image(w, now->data, now->bytes, NULL, &err)) &&
+        fine = fine && ok(gm_checkpoint_writer_save(w, now, NULL, &err)) &&
                ok(gm_checkpoint_writer_wait(w, &info, &err));
         double start = seconds();
         gm_checkpoint_writer_destroy(w);
@@ -108,7 +102,7 @@ static bool run_store(row *r, const gm_checkpoint_settings *s, bool alone, const
     return true;
 }
 
-static bool run_zstd(row *r, int level, const blob *now) {
+static bool run_zstd(row *r, int level, const gm_tensor_image *now) {
     size_t room = ZSTD_compressBound(now->bytes), packed = 0;
     uint8_t *to = gm_alloc(room, 1), *back = gm_alloc(now->bytes, 1);
     for (int run = -1; run < runs && to && back; run++) {
@@ -128,7 +122,7 @@ static bool run_zstd(row *r, int level, const blob *now) {
 }
 
 // Every value rounded to bf16: the simplest lossy way.
-static bool run_bf16(row *r, const blob *now) {
+static bool run_bf16(row *r, const gm_tensor_image *now) {
     size_t n = now->bytes / 4;
     gm_bf16 *to = gm_alloc(n, sizeof *to);
     float *back = gm_alloc(n, sizeof *back);
@@ -174,7 +168,11 @@ static void print(row *r, const row *peer, FILE *json, bool first) {
                 middle / of_peer, low, high, middle_back, r->ratio, r->ratio_weights);
 }
 
-static bool read_image(const char *path, blob *b) { return ok(gm_file_read(path, (size_t)8 << 30, &b->data, &b->bytes, &err)); }
+static bool read_image(const char *path, gm_tensor_image **out) {
+    uint8_t *data = NULL;
+    size_t bytes = 0;
+    return ok(gm_file_read(path, (size_t)8 << 30, &data, &bytes, &err)) && ok(gm_tensor_image_take(data, bytes, out, &err));
+}
 
 int main(int argc, char **argv) {
     enum { ROWS = 8 };
@@ -182,7 +180,7 @@ int main(int argc, char **argv) {
                              {.name = "lossless, alone"}, {.name = "lossless, difference"},
                              {.name = "quantized, alone"}, {.name = "quantized, difference"},
                              {.name = "quantized, no optimizer"}};
-    blob before = {0}, now = {0};
+    gm_tensor_image *before = NULL, *now = NULL;
     FILE *json = NULL;
     int megabytes = 64, status = 1;
     bool fine = true;
@@ -200,26 +198,26 @@ int main(int argc, char **argv) {
         goto done;
     }
     snprintf(place, sizeof place, "%s/gamut-bench-%ld", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (long)getpid());
-    if (!now.data && !(draw_state(1, (size_t)megabytes, &before) && draw_state(2, (size_t)megabytes, &now))) goto done;
+    if (!now && !(draw_state(1, (size_t)megabytes, &before) && draw_state(2, (size_t)megabytes, &now))) goto done;
     gm_checkpoint_settings exact = gm_checkpoint_settings_default(), lossy = exact, bare;
     lossy.mode = GM_CHECKPOINT_QUANTIZED;
     bare = lossy;
     bare.optimizer = GM_CHECKPOINT_DROP;
-    fine = run_zstd(&rows[0], 1, &now) && run_zstd(&rows[1], 3, &now) && run_bf16(&rows[2], &now) &&
-           run_store(&rows[3], &exact, true, &before, &now) && run_store(&rows[4], &exact, false, &before, &now) &&
-           run_store(&rows[5], &lossy, true, &before, &now) && run_store(&rows[6], &lossy, false, &before, &now) &&
-           run_store(&rows[7], &bare, false, &before, &now);
+    fine = run_zstd(&rows[0], 1, now) && run_zstd(&rows[1], 3, now) && run_bf16(&rows[2], now) &&
+           run_store(&rows[3], &exact, true, before, now) && run_store(&rows[4], &exact, false, before, now) &&
+           run_store(&rows[5], &lossy, true, before, now) && run_store(&rows[6], &lossy, false, before, now) &&
+           run_store(&rows[7], &bare, false, before, now);
     clear(place);
     if (!fine) goto done;
     printf("%.1f MB, MB/s of one core, median, slowest and fastest of %d\n%-28s %8s %8s %8s %8s %8s %8s %10s\n",
-           (double)now.bytes / 1e6, runs, "", "save", "slowest", "fastest", "restore", "smaller", "weights", "of zstd -1");
+           (double)now->bytes / 1e6, runs, "", "save", "slowest", "fastest", "restore", "smaller", "weights", "of zstd -1");
     if (json) fprintf(json, "[");
     for (int i = 0; i < ROWS; i++) print(&rows[i], &rows[0], json, i == 0);
     if (json) fprintf(json, "\n]\n");
     status = 0;
 done:
     if (json) fclose(json);
-    gm_free(before.data);
-    gm_free(now.data);
+    gm_tensor_image_release(before);
+    gm_tensor_image_release(now);
     return status;
 }

@@ -67,16 +67,15 @@ static void repair(uint8_t *file, size_t bytes) {
 }
 
 // What the differences of the corpus are differences to: the same tensors, with other values.
-static void make_parent(uint8_t **image, size_t *bytes) {
+static void make_parent(gm_tensor_image **image) {
     static const char *const names[] = {"params/a.weight", "momentum/a.weight", "params/a.bias", "momentum/a.bias"};
     static const uint64_t dims[] = {16, 16};
     static float values[256];
     gm_tensor_writer *w = NULL;
-    size_t room = 0;
     for (int i = 0; i < 256; i++) values[i] = 0.01f * (float)(i - 100);
     if (gm_tensor_writer_create(&w, NULL) != GM_OK) return;
     for (int i = 0; i < 4; i++) gm_tensor_writer_add(w, names[i], GM_F32, i < 2 ? 2 : 1, dims, values, NULL);
-    gm_tensor_writer_image(w, image, &room, bytes, NULL);
+    gm_tensor_writer_image(w, image, NULL);
     gm_tensor_writer_destroy(w);
 }
 
@@ -88,12 +87,13 @@ static void try_file(const uint8_t *data, size_t bytes) {
         require(err.text[0] != '\0');
         return;
     }
-    uint8_t *image = NULL, *parent = NULL;
-    size_t image_bytes = 0, parent_bytes = 0;
+    uint8_t *image = NULL;
+    gm_tensor_image *parent = NULL;
+    size_t image_bytes = 0;
     gm__quant_state *state = NULL;
     if (d.info.image_bytes <= (uint64_t)64 << 20) {
-        if (d.flags & GM__FLAG_DELTA) make_parent(&parent, &parent_bytes);
-        gm_status status = gm__container_decode(&source, &d, parent, parent_bytes, NULL, &image, &image_bytes, &state, &err);
+        if (d.flags & GM__FLAG_DELTA) make_parent(&parent);
+        gm_status status = gm__container_decode(&source, &d, parent ? parent->data : NULL, parent ? parent->bytes : 0, NULL, &image, &image_bytes, &state, &err);
         require(status == GM_OK ? image != NULL && image_bytes == d.info.image_bytes : image == NULL && state == NULL);
         gm_tensor_file *file = NULL;
         if (status == GM_OK) require(gm_tensor_file_parse(image, image_bytes, "fuzz", &file, &err) == GM_OK);
@@ -101,7 +101,7 @@ static void try_file(const uint8_t *data, size_t bytes) {
     }
     gm__quant_state_destroy(state);
     gm_free(image);
-    gm_free(parent);
+    gm_tensor_image_release(parent);
     gm__directory_fini(&d);
 }
 

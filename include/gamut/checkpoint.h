@@ -61,7 +61,8 @@ typedef struct gm_checkpoint_settings {
     double distortion; // the squared error of the weights is at most this many times their squared movement since the last
                        // checkpoint; 0: as large as max_drop allows; default 0
     double stick;    // a weight keeps its centre while it lies within this share of the neighbouring bin: smaller differences,
-                     // more error; 0: the nearest always, 1 at most; default 0.15
+                     // more error; 0: the nearest always, 0.5 at most; default 0.15
+    double spread;   // tensors whose error the loss would feel most have more bins: the power of that; 0: all the same; default 0.33
     int most_trials; // configurations measured for one checkpoint; 0: as many as the search asks for; default 0
     char config[64]; // default "": the quantizer's; "bins=8 embedding=16 prune=0.3 protect=0.0005 by=sensitivity"
     char coder[16];  // default "": rans; or paper, rle, huffman
@@ -110,18 +111,15 @@ GM_API gm_status gm_checkpoint_prune(const char *folder, int keep_last, int keep
 GM_API gm_status gm_checkpoint_clear(const char *folder, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
-// The writer of a store: one a folder at a time (GM_ERR_STATE otherwise). A save copies the image and returns; a thread of the
-// writer's own compresses and writes. In memory: at most two images, that of the last checkpoint and the new one.
+// The writer of a store: one a folder at a time (GM_ERR_STATE otherwise). A save takes hold of the image and returns; a thread of
+// the writer's own compresses, writes and lets go of it. The last checkpoint's image is held where the next is a difference to it
+// (not when it is quantized with an optimizer's state that is rounded or dropped).
 typedef struct gm_checkpoint_writer gm_checkpoint_writer;
 GM_API gm_status gm_checkpoint_writer_create(const char *folder, const gm_checkpoint_settings *s,
                                              gm_checkpoint_writer **out, gm_error *err);
 // Waits for the save before; if that failed, its error is returned and nothing new is begun (the next call begins anew).
-// tensors: read, not consumed; its data may change once this returns. note: a JSON object or NULL.
-GM_API gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, const gm_tensor_writer *tensors, const char *note,
-                                           gm_error *err);
-// The same for an image that exists already.
-GM_API gm_status gm_checkpoint_writer_save_image(gm_checkpoint_writer *w, const uint8_t *image, size_t bytes,
-                                                 const char *note, gm_error *err);
+// note: a JSON object or NULL.
+GM_API gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, gm_tensor_image *image, const char *note, gm_error *err);
 // For the saves to come, in place of settings.max_drop.
 GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop);
 // The weights to be saved from now on went on from the newest checkpoint (as they do when a writer finds one at its creation):

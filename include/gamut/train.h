@@ -87,9 +87,9 @@ typedef struct gm_train_store {
     bool (*unfinished)(void *self);
     // A new run begins: what is there of another one goes.
     gm_status (*begin)(void *self, gm_error *err);
-    // state: read before this returns; wait: return only when it is on disk.
-    gm_status (*save)(void *self, const gm_tensor_writer *state, const gm_train_mark *mark, bool wait, gm_error *err);
-    gm_status (*load)(void *self, gm_tensor_file **out, gm_error *err);
+    // state: held by the run, which writes to it no more while others hold it. wait: return only when it is on disk.
+    gm_status (*save)(void *self, gm_tensor_image *state, const gm_train_mark *mark, bool wait, gm_error *err);
+    gm_status (*load)(void *self, gm_tensor_image **out, gm_error *err); // *out: the caller's to release
     // The model is written: the run has ended.
     gm_status (*finish)(void *self, gm_error *err);
     void *self;

@@ -67,6 +67,7 @@ typedef struct gm__directory {
 } gm__directory;
 
 // --- container_write.c
+enum { GM__LITTLE = 64 }; // exact tensors of less than this part of the image are not worth the memory for a difference
 typedef struct gm__pack {
     const uint8_t *image;
     size_t bytes;
@@ -79,12 +80,12 @@ typedef struct gm__pack {
     uint64_t resumed; // the checkpoint that training went on from as it was restored; 0: none
     const char *note; // may be NULL
     const gm_checkpoint_settings *settings;
-    uint8_t *restored; // NULL, or image itself: becomes what reading the file will give, when its exact tensors are worth it
+    gm_tensor_image *shared; // what `image` is the data of, when another may become a difference to this one; else NULL
 } gm__pack;
 typedef struct gm__packed {
     gm_checkpoint_info info;
     gm__quant_state *state; // what the quantized tensors decode to, or NULL; the caller's
-    bool restored;          // pack.restored is so
+    gm_tensor_image *restored; // what reading the file will give, when its exact tensors are worth it, else NULL; the caller's
 } gm__packed;
 gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed *out, gm_error *err);
 

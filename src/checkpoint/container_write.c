@@ -14,8 +14,6 @@ gm__hash128 gm__hash128_of(const void *data, size_t bytes) {
     return (gm__hash128){h.low64, h.high64};
 }
 
-enum { LITTLE = 64 }; // exact tensors of less than this part of the image are not worth the memory for a difference
-
 typedef struct directory_text {
     uint8_t *bytes;
     size_t used, room;
@@ -220,6 +218,23 @@ static gm_status write_directory(packing *p) {
     return status;
 }
 
+// What the next one is a difference to: what reading this file will give.
+static gm_tensor_image *restored(const packing *p, size_t head) {
+    const gm__pack *k = p->pack;
+    gm_tensor_image *out = NULL;
+    if (!k->shared || p->exact * GM__LITTLE <= k->bytes) return NULL;
+    if (!p->lossy.use) return gm_tensor_image_hold(k->shared);
+    uint8_t *copy = gm_alloc(k->bytes, 1);
+    if (!copy) return NULL;
+    memcpy(copy, k->image, k->bytes);
+    if (gm__lossy_restore(&p->lossy, p->image, head, copy) != GM_OK) {
+        gm_free(copy);
+        return NULL;
+    }
+    gm_tensor_image_take(copy, k->bytes, &out, NULL); // or NULL, and the next one stands alone
+    return out;
+}
+
 gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed *out, gm_error *err) {
     packing p = {.pack = pack, .err = err};
     size_t head = 0;
@@ -250,8 +265,7 @@ gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed
         memcpy(p.info.note, p.note, sizeof p.note);
         out->info = p.info;
         // The file is there: what fails from here on costs only the next difference.
-        if (pack->restored && p.exact * LITTLE > pack->bytes)
-            out->restored = gm__lossy_restore(&p.lossy, p.image, head, pack->restored) == GM_OK;
+        out->restored = restored(&p, head);
         out->state = p.lossy.state;
         p.lossy.state = NULL;
     }

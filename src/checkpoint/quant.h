@@ -97,9 +97,11 @@ typedef struct gm__quant_settings {
     gm__quant_coder coder;       // default rans
     gm__quant_codebook codebook; // default warm
     float sigma;                 // default 0.2: share of the frequency in a weight of k-means (codebook kmeans only)
+    float spread;                // default 0.33: how far bins of a tensor follow what the loss is expected to feel of its error; 0:
+                                 // as published, the same for all. 0 to 1 (quant_score.c)
     bool by_max;                 // k-means weights divided by their maximum instead of their sum; default false
     float stick;                 // default 0.15: a weight keeps its previous id while it lies within this share of the
-                                 // neighbouring bin, or three times that of an octave of a threshold; 0: as published. 0 to 1
+                                 // neighbouring bin, or three times that of an octave of a threshold; 0: as published. 0 to 0.5
     uint64_t dither;             // default 0: none. Else weights go to one of the two centres around them at
                                  // random, the nearer the likelier, so that on average nothing is lost; of this seed. In tensors whose
                                  // weights do not fill their bins evenly yet; no `stick` there

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-enum { BATCH = 512, RANKS = 65536, SIGN = RANKS / 2, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
+enum { LEAST_BINS = 3, BATCH = 512, RANKS = 65536, SIGN = RANKS / 2, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
 static const double settled = 1.02; // a codebook is kept while a better one would not save more loss than this
 
 typedef struct room { // of one group
@@ -361,6 +361,17 @@ static void room_fini(room *r) {
     gm_free(r->w);
 }
 
+// A tensor's share in the bins stays what it was while it is near what it should be: every change moves all its weights.
+static void set_bins(gm__quant_state *s, const float *fineness, const gm__quant_state *previous) {
+    static const double near = 1.25;
+    for (int i = 0; i < s->tensors; i++) {
+        double share = (double)fineness[i], last = previous ? (double)previous->part[i].bins / previous->config.bins : 0;
+        if (share == 1) continue; // its gradient is not known, or spread is 0
+        if (share < last * near && share * near > last) share = last;
+        s->part[i].bins = (int)lrint(fmin(fmax(s->config.bins * share, LEAST_BINS), GM__QUANT_BINS));
+    }
+}
+
 gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm__scores *scores,
                            const gm__quant_settings *s, const gm__quant_state *previous, gm__quant_state **out,
                            gm_error *err) {
@@ -374,6 +385,7 @@ gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm
         status = gm_fail(err, GM_ERR_STATE, "the previous checkpoint has other tensors: start a new chain");
         goto done;
     }
+    set_bins(state, scores->fineness, previous);
     *w = (work){.tensor = tensor, .s = s, .previous = previous, .state = state};
     for (int k = 0; k < GM__QUANT_KINDS; k++)
         if (scores->magnitude[k]) w->threshold[k] = gm__score_thresholds(scores, k, &s->config);

@@ -338,7 +338,7 @@ gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm
     if (!j) return gm_fail(err, GM_ERR_MEMORY, "no memory to search");
     *j = (job){.tensor = tensor, .tensors = tensors, .s = *s, .previous = previous, .search = search, .quality = quality,
                .out = out};
-    gm_status status = gm__scores_init(&j->scores, tensor, tensors, s->parallel, err);
+    gm_status status = gm__scores_init(&j->scores, tensor, tensors, s, err);
     if (status == GM_OK) status = make_room(j, err);
     if (status == GM_OK) status = base_figures(j, err);
     if (status == GM_OK) set_bounds(j, last);

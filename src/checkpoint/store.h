@@ -13,7 +13,7 @@ enum { GM__PATH = PATH_MAX };
 // What a checkpoint decodes to, and what the next one may be a difference to.
 typedef struct gm__decoded {
     uint8_t *image; // owned
-    size_t bytes, room;
+    size_t bytes;
     gm__quant_state *state; // owned; NULL: no tensor of it was quantized
     gm_checkpoint_info info;
     int chain; // files behind it: 1 when it stands alone

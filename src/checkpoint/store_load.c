@@ -73,7 +73,6 @@ static gm_status decode_next(const char *folder, uint64_t number, gm__decoded *a
     if (status == GM_OK)
         status = gm__container_decode(&source, &d, at->image, at->bytes, at->state, &next.image, &next.bytes, &next.state,
                                       err);
-    next.room = next.bytes;
     gm__directory_fini(&d);
     gm__source_close(&source);
     if (status != GM_OK) return status;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Saving in the background. Two images live here: that of the last checkpoint, which the next is a difference to, and the one
-// that is being written or filled; they change places after each success. Of a quantized checkpoint without large exact tensors
-// only the quantizer's state is kept.
+// Saving in the background. Of the last checkpoint the image is held, which the next is a difference to; of a quantized one without
+// large exact tensors the quantizer's state is all that the next one needs.
 #include "checkpoint/store.h"
 
 #include <pthread.h>
@@ -14,9 +13,9 @@ struct gm_checkpoint_writer {
     int lock;
     uint64_t next; // number of the next file
     uint64_t resumed; // the checkpoint that the weights to be saved went on from; 0: none
-    gm__decoded last;      // on disk; bytes 0: none to be a difference to
-    uint8_t *image;        // being written, or free to be filled
-    size_t bytes, room;
+    gm__decoded last;         // on disk; without its image
+    gm_tensor_image *parent;  // that image; NULL: none to be a difference to
+    gm_tensor_image *image;   // being written
     char note[GM_CHECKPOINT_NOTE];
     // the thread
     pthread_t thread;
@@ -39,30 +38,24 @@ static void tidy(gm_checkpoint_writer *w) {
 static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     char path[GM__PATH];
     gm__packed packed;
-    bool delta = (w->last.bytes > 0 || w->last.state) && w->last.chain < w->settings.full_every;
+    bool delta = (w->parent || w->last.state) && w->last.chain < w->settings.full_every;
     // A delta whose parent someone removed would be lost: look before relying on it.
     gm_status status = gm__store_path(w->folder, w->last.info.number, path, err);
     if (status == GM_OK && delta && !gm_path_exists(path)) delta = false;
     if (status == GM_OK) status = gm__store_path(w->folder, w->next, path, err);
     if (status != GM_OK) return status;
-    const gm__pack pack = {.image = w->image, .bytes = w->bytes, .delta = delta, .parent = delta ? w->last.image : NULL,
-                           .parent_bytes = w->last.bytes, .number = w->next, .parent_number = w->last.info.number,
+    const gm__pack pack = {.image = w->image->data, .bytes = w->image->bytes, .shared = w->image, .delta = delta,
+                           .parent = delta && w->parent ? w->parent->data : NULL,
+                           .parent_bytes = delta && w->parent ? w->parent->bytes : 0, .number = w->next, .parent_number = w->last.info.number,
                            .parent_identity = w->last.info.identity, .parent_state = delta ? w->last.state : NULL,
-                           .last = w->last.state, .resumed = w->resumed, .note = w->note, .settings = &w->settings,
-                           .restored = w->image};
+                           .last = w->last.state, .resumed = w->resumed, .note = w->note, .settings = &w->settings};
     status = gm__container_write(path, &pack, &packed, err);
     if (status != GM_OK) return status;
-    gm__decoded old = w->last;
-    w->last = (gm__decoded){.state = packed.state, .info = packed.info, .chain = delta ? old.chain + 1 : 1};
-    if (packed.restored) { // else the state of the quantizer is all that the next one needs
-        w->last.image = w->image;
-        w->last.bytes = w->bytes;
-        w->last.room = w->room;
-        w->image = old.image;
-        w->room = old.room;
-        old.image = NULL;
-    }
-    gm__decoded_fini(&old);
+    int chain = delta ? w->last.chain + 1 : 1;
+    gm__decoded_fini(&w->last);
+    w->last = (gm__decoded){.state = packed.state, .info = packed.info, .chain = chain};
+    gm_tensor_image_release(w->parent);
+    w->parent = packed.restored;
     w->next++;
     tidy(w);
     return GM_OK;
@@ -79,6 +72,8 @@ static void *work(void *self) {
         double start = gm_thread_seconds();
         gm_error error = {0};
         gm_status status = write_one(w, &error);
+        gm_tensor_image_release(w->image);
+        w->image = NULL;
         pthread_mutex_lock(&w->mutex);
         w->worked += gm_thread_seconds() - start;
         w->status = status;
@@ -89,6 +84,15 @@ static void *work(void *self) {
     pthread_mutex_unlock(&w->mutex);
     gm_thread_alone(false);
     return NULL;
+}
+
+// Are there tensors in the last checkpoint that the next one will store as differences to its image?
+static bool image_is_worth_it(const gm_checkpoint_writer *w) {
+    const gm_checkpoint_info *i = &w->last.info;
+    bool quantized = w->last.state && w->settings.mode == GM_CHECKPOINT_QUANTIZED;
+    uint64_t exact = i->image_bytes - (quantized ? i->raw[GM_CHECKPOINT_WEIGHTS] : 0) -
+                     (quantized && w->settings.optimizer != GM_CHECKPOINT_KEEP ? i->raw[GM_CHECKPOINT_OPTIMIZER] : 0);
+    return exact * GM__LITTLE > i->image_bytes;
 }
 
 // What is there already: the next number, and the newest whole checkpoint as the one to be a difference to.
@@ -104,7 +108,12 @@ static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
     status = gm__store_load(w->folder, 0, &w->last, &cause);
     if (status == GM_ERR_MEMORY) return gm_fail(err, status, "%s", cause.text);
     w->resumed = w->last.info.number;
-    return GM_OK; // none of them whole: the next one stands alone
+    if (status != GM_OK) return GM_OK; // none of them whole: the next one stands alone
+    uint8_t *image = w->last.image;
+    w->last.image = NULL;
+    if (image_is_worth_it(w)) return gm_tensor_image_take(image, w->last.bytes, &w->parent, err);
+    gm_free(image);
+    return GM_OK;
 }
 
 gm_status gm_checkpoint_writer_create(const char *folder, const gm_checkpoint_settings *s, gm_checkpoint_writer **out,
@@ -146,40 +155,18 @@ static gm_status settle(gm_checkpoint_writer *w, gm_error *err) {
     return status;
 }
 
-static gm_status begin(gm_checkpoint_writer *w, const char *note, double start, gm_error *err) {
+gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, gm_tensor_image *image, const char *note, gm_error *err) {
+    gm_status status = settle(w, err);
+    if (status != GM_OK) return status;
     if (note && strlen(note) >= sizeof w->note)
         return gm_fail(err, GM_ERR_ARGUMENT, "a note of a checkpoint has at most %zu bytes", sizeof w->note - 1);
     snprintf(w->note, sizeof w->note, "%s", note ? note : "");
     pthread_mutex_lock(&w->mutex);
+    w->image = gm_tensor_image_hold(image);
     w->busy = true;
-    w->waited += gm_now() - start;
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->mutex);
     return GM_OK;
-}
-
-gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, const gm_tensor_writer *tensors, const char *note,
-                                    gm_error *err) {
-    gm_status status = settle(w, err);
-    double start = gm_now();
-    if (status == GM_OK) status = gm_tensor_writer_image(tensors, &w->image, &w->room, &w->bytes, err);
-    return status == GM_OK ? begin(w, note, start, err) : status;
-}
-
-gm_status gm_checkpoint_writer_save_image(gm_checkpoint_writer *w, const uint8_t *image, size_t bytes, const char *note,
-                                          gm_error *err) {
-    gm_status status = settle(w, err);
-    double start = gm_now();
-    if (status != GM_OK) return status;
-    if (bytes > w->room) {
-        gm_free(w->image);
-        w->image = gm_alloc(bytes, 1);
-        w->room = w->image ? bytes : 0;
-        if (!w->image) return gm_fail(err, GM_ERR_MEMORY, "no memory for a copy of %zu bytes", bytes);
-    }
-    memcpy(w->image, image, bytes);
-    w->bytes = bytes;
-    return begin(w, note, start, err);
 }
 
 gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info *out, gm_error *err) {
@@ -222,6 +209,7 @@ void gm_checkpoint_writer_destroy(gm_checkpoint_writer *w) {
     }
     if (w->lock >= 0) close(w->lock);
     gm__decoded_fini(&w->last);
-    gm_free(w->image);
+    gm_tensor_image_release(w->parent);
+    gm_tensor_image_release(w->image);
     gm_free(w);
 }

@@ -10,7 +10,7 @@ enum { PATH_BYTES = 4096 };
 
 typedef struct save_options {
     const char *to, *data, *config, *coder, *optimizer, *metric, *note;
-    double max_drop, stick;
+    double max_drop, stick, spread;
     int full_every, images, level;
     bool quantize;
 } save_options;
@@ -50,13 +50,14 @@ static gm_status open_yardstick(gm__yardstick *y, const gm_tensor_file *file, co
 }
 
 // Into a single file that stands alone, or into a folder.
-static gm_status write_to(const char *to, const uint8_t *image, size_t bytes, const gm_checkpoint_settings *s,
-                          const char *note, gm_checkpoint_info *info, gm_error *err) {
+static gm_status write_to(const char *to, gm_tensor_image *image, const gm_checkpoint_settings *s, const char *note,
+                          gm_checkpoint_info *info, gm_error *err) {
     size_t length = strlen(to);
-    if (length > 4 && strcmp(to + length - 4, ".gmc") == 0) return gm_checkpoint_file_write(to, image, bytes, s, note, info, err);
+    if (length > 4 && strcmp(to + length - 4, ".gmc") == 0)
+        return gm_checkpoint_file_write(to, image->data, image->bytes, s, note, info, err);
     gm_checkpoint_writer *w = NULL;
     gm_status status = gm_checkpoint_writer_create(to, s, &w, err);
-    if (status == GM_OK) status = gm_checkpoint_writer_save_image(w, image, bytes, note, err);
+    if (status == GM_OK) status = gm_checkpoint_writer_save(w, image, note, err);
     if (status == GM_OK) status = gm_checkpoint_writer_wait(w, info, err);
     gm_checkpoint_writer_destroy(w);
     return status;
@@ -113,16 +114,18 @@ static int report_save(const gm__args *args, const char *to, const gm_checkpoint
 static int save(const gm__args *args, const save_options *o, gm_checkpoint_settings *s) {
     const char *path = args->positional[0];
     gm_error err = {0};
-    uint8_t *image = NULL;
+    uint8_t *data = NULL;
     size_t bytes = 0;
+    gm_tensor_image *image = NULL;
     gm_tensor_file *file = NULL;
     gm__yardstick y = {0};
     gm_checkpoint_quality quality;
     gm_checkpoint_info info;
     json_t *before = NULL, *after = NULL;
     bool measured = o->quantize && (o->max_drop > 0 || o->data != NULL);
-    gm_status status = gm_file_read(path, (size_t)16 << 30, &image, &bytes, &err);
-    if (status == GM_OK) status = gm_tensor_file_parse(image, bytes, path, &file, &err);
+    gm_status status = gm_file_read(path, (size_t)16 << 30, &data, &bytes, &err);
+    if (status == GM_OK) status = gm_tensor_image_take(data, bytes, &image, &err);
+    if (status == GM_OK) status = gm_tensor_file_parse(image->data, image->bytes, path, &file, &err);
     if (status == GM_OK && measured) status = open_yardstick(&y, file, path, o, &err);
     if (status == GM_OK && measured && (status = gm__yardstick_measure(&y, file, &err)) == GM_OK) before = top1_json(&y);
     if (measured && o->max_drop > 0) {
@@ -132,7 +135,7 @@ static int save(const gm__args *args, const save_options *o, gm_checkpoint_setti
     gm_walker_destroy(y.walker); // the next one is made by the thread that writes
     y.walker = NULL;
     double start = gm_now();
-    if (status == GM_OK) status = write_to(o->to, image, bytes, s, o->note, &info, &err);
+    if (status == GM_OK) status = write_to(o->to, image, s, o->note, &info, &err);
     double seconds = gm_now() - start;
     if (status == GM_OK && measured) {
         gm_walker_destroy(y.walker);
@@ -140,7 +143,7 @@ static int save(const gm__args *args, const save_options *o, gm_checkpoint_setti
         if ((status = measure_saved(&y, o->to, &info, &err)) == GM_OK) after = top1_json(&y);
     }
     gm_tensor_file_destroy(file);
-    gm_free(image);
+    gm_tensor_image_release(image);
     gm__yardstick_fini(&y);
     if (status == GM_OK) return report_save(args, o->to, &info, seconds, before, after);
     json_decref(before);
@@ -150,7 +153,7 @@ static int save(const gm__args *args, const save_options *o, gm_checkpoint_setti
 
 int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     gm__args args;
-    save_options o = {.full_every = 8, .stick = -1, .images = 1000, .level = 1, .metric = "loss", .optimizer = "keep"};
+    save_options o = {.full_every = 8, .stick = -1, .spread = -1, .images = 1000, .level = 1, .metric = "loss", .optimizer = "keep"};
     const gm__option options[] = {
         {"to", "DIR|FILE.gmc", "folder of checkpoints, or a single file that stands alone", GM__OPTION_TEXT, &o.to, 0, 0},
         {"quantize", NULL, "weights through the quantizer (default: without loss)", GM__OPTION_FLAG, &o.quantize, 0, 0},
@@ -161,6 +164,8 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
          0},
         {"stick", "S", "how far into a neighbouring bin a weight keeps its centre, in widths of the bin (default 0.15)",
          GM__OPTION_NUMBER, &o.stick, 0, 0.5},
+        {"spread", "P", "layers whose error the loss feels most have more bins, by this power of it (default 0.33)",
+         GM__OPTION_NUMBER, &o.spread, 0, 1},
         {"coder", "C", "rans (default), paper, rle or huffman", GM__OPTION_TEXT, &o.coder, 0, 0},
         {"optimizer", "O", "with --quantize: keep (default), drop or round the optimizer's state", GM__OPTION_TEXT,
          &o.optimizer, 0, 0},
@@ -183,14 +188,15 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     if (state == 3) return gm__usage_error(self, "--optimizer: '%s' is not keep, drop or round", o.optimizer);
     if (strcmp(o.metric, "loss") != 0 && strcmp(o.metric, "accuracy") != 0)
         return gm__usage_error(self, "--metric: '%s' is neither loss nor accuracy", o.metric);
-    if (!o.quantize && (o.max_drop > 0 || o.stick >= 0 || o.config != NULL || o.coder != NULL || state != 0))
-        return gm__usage_error(self, "--max-drop, --config, --stick, --coder and --optimizer need --quantize");
+    if (!o.quantize && (o.max_drop > 0 || o.stick >= 0 || o.spread >= 0 || o.config != NULL || o.coder != NULL || state != 0))
+        return gm__usage_error(self, "--max-drop, --config, --stick, --spread, --coder and --optimizer need --quantize");
     s.mode = o.quantize ? GM_CHECKPOINT_QUANTIZED : GM_CHECKPOINT_LOSSLESS;
     s.optimizer = (gm_checkpoint_optimizer)state;
     s.full_every = o.full_every;
     s.level = o.level;
     s.max_drop = o.max_drop;
     if (o.stick >= 0) s.stick = o.stick;
+    if (o.spread >= 0) s.spread = o.spread;
     if (o.config != NULL) snprintf(s.config, sizeof s.config, "%s", o.config);
     if (o.coder != NULL) snprintf(s.coder, sizeof s.coder, "%s", o.coder);
     return save(&args, &o, &s);

@@ -48,7 +48,7 @@ double gm__run_store_bound(const gm__run_store *s, double epoch, double lr) {
 
 // A checkpoint that could not be written (a full disk) is told and training goes on: the one before is whole, and the next
 // may succeed. Who waits for it (an interrupted run) gets the error.
-static gm_status save(void *self, const gm_tensor_writer *state, const gm_train_mark *mark, bool wait, gm_error *err) {
+static gm_status save(void *self, gm_tensor_image *state, const gm_train_mark *mark, bool wait, gm_error *err) {
     gm__run_store *s = self;
     char note[256];
     gm_error cause = {0};
@@ -63,17 +63,17 @@ static gm_status save(void *self, const gm_tensor_writer *state, const gm_train_
     return status == GM_OK && wait ? gm_checkpoint_writer_wait(s->writer, NULL, err) : status;
 }
 
-static gm_status load(void *self, gm_tensor_file **out, gm_error *err) {
+static gm_status load(void *self, gm_tensor_image **out, gm_error *err) {
     gm__run_store *s = self;
+    uint8_t *image = NULL;
     size_t bytes = 0;
     gm_checkpoint_info info;
-    gm_free(s->image);
-    gm_status status = gm_checkpoint_load(s->folder, 0, &s->image, &bytes, &info, err);
+    gm_status status = gm_checkpoint_load(s->folder, 0, &image, &bytes, &info, err);
     if (status != GM_OK) return status;
     gm_log(GM_LOG_INFO, "continuing from checkpoint %llu%s", (unsigned long long)info.number,
            info.quantized > 0 ? ", whose weights were quantized" : "");
     if (s->writer != NULL) gm_checkpoint_writer_resumed(s->writer);
-    return gm_tensor_file_parse(s->image, bytes, s->folder, out, err);
+    return gm_tensor_image_take(image, bytes, out, err);
 }
 
 static gm_status finish(void *self, gm_error *err) {
@@ -101,6 +101,7 @@ bool gm__recipe_checkpoint_settings(const gm__recipe *recipe, gm_checkpoint_sett
     out->max_drop = c->max_drop;
     out->distortion = c->distortion;
     out->stick = c->stick;
+    out->spread = c->spread;
     out->most_trials = c->trials;
     snprintf(out->coder, sizeof out->coder, "%s", coders[c->coder]);
     return c->store != GM__STORE_NONE;
@@ -134,6 +135,5 @@ gm_status gm__run_store_init(gm__run_store *s, const gm__recipe *recipe, const c
 void gm__run_store_fini(gm__run_store *s) {
     gm_checkpoint_writer_destroy(s->writer);
     if (s->measured) gm__yardstick_fini(&s->yardstick);
-    gm_free(s->image);
     *s = (gm__run_store){0};
 }

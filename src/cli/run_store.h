@@ -14,7 +14,6 @@ typedef struct gm__run_store {
     double early;    // what the bound is larger by at the peak learning rate
     double warmup;   // epochs; the bound is that of the peak until then
     gm_checkpoint_writer *writer;
-    uint8_t *image;  // of the last load
     gm_train_store hooks;
 } gm__run_store;
 

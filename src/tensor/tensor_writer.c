@@ -238,22 +238,29 @@ static gm_status make_header(buffer *b, const gm_tensor_writer *w, const char *p
     return GM_OK;
 }
 
-gm_status gm_tensor_writer_image(const gm_tensor_writer *w, uint8_t **data, size_t *room, size_t *bytes, gm_error *err) {
+// Room for `bytes` in *image, which nobody else holds then.
+static gm_status make_room(gm_tensor_image **image, size_t bytes, gm_error *err) {
+    if (*image && (atomic_load_explicit(&(*image)->holders, memory_order_acquire) > 1 || (*image)->room < bytes)) {
+        gm_tensor_image_release(*image);
+        *image = NULL;
+    }
+    if (*image) return GM_OK;
+    uint8_t *data = gm_alloc(bytes, 1);
+    if (!data) return gm_fail(err, GM_ERR_MEMORY, "no memory for a tensor file of %zu bytes", bytes);
+    return gm_tensor_image_take(data, bytes, image, err);
+}
+
+gm_status gm_tensor_writer_image(const gm_tensor_writer *w, gm_tensor_image **image, gm_error *err) {
     buffer b = {0};
     gm_status status = make_header(&b, w, "tensor file in memory", err);
     size_t size = b.used;
     for (int i = 0; i < w->tensors && !status; i++)
         if (!gm_add_size(size, (size_t)w->tensor[i].bytes, &size))
             status = gm_fail(err, GM_ERR_RANGE, "tensor file in memory: too large");
-    if (!status && size > *room) {
-        gm_free(*data); // not gm_realloc: nothing of it is needed
-        *data = gm_alloc(size, 1);
-        *room = *data ? size : 0;
-        if (!*data) status = gm_fail(err, GM_ERR_MEMORY, "no memory for a tensor file of %zu bytes", size);
-    }
+    if (!status) status = make_room(image, size, err);
     if (!status) {
-        memcpy(*data, b.text, b.used);
-        uint8_t *to = *data + b.used;
+        uint8_t *to = (*image)->data + b.used;
+        memcpy((*image)->data, b.text, b.used);
         for (int k = 0; k < WIDTHS; k++)
             for (int i = 0; i < w->tensors; i++)
                 if (gm_dtype_size(w->tensor[i].type) == widths[k] && w->tensor[i].bytes > 0) {
@@ -261,7 +268,7 @@ gm_status gm_tensor_writer_image(const gm_tensor_writer *w, uint8_t **data, size
                     else memcpy(to, w->tensor[i].data, (size_t)w->tensor[i].bytes);
                     to += w->tensor[i].bytes;
                 }
-        *bytes = size;
+        (*image)->bytes = size;
     }
     gm_free(b.text);
     return status;

@@ -14,11 +14,10 @@ typedef struct session { // of this process; leaves no trace in the weights
 
 static double epoch_of(const gm__run *r) { return (double)r->marks.step / (double)r->context.steps_per_epoch; }
 
-static void take_snapshot(gm__run *r, const session *now) {
+static gm_status take_snapshot(gm__run *r, const session *now, gm_error *err) {
     r->marks.seconds = now->seconds_before + gm_now() - now->start;
     if (r->marks.guard.calm < GM__GUARD_CALM) r->marks.guard.strikes = 0; // a sane step came in between
-    gm__weights_copy(&r->good, &r->live, r->model->graph->floats);
-    r->marks_good = r->marks;
+    return gm__state_take(r, err);
 }
 
 static gm_status save_state(gm__run *r, session *now, bool wait, gm_error *err) {
@@ -110,7 +109,8 @@ static gm_status roll_back(gm__run *r, session *now, gm__verdict verdict, double
                        "state is kept", epoch_of(r), (unsigned long long)m->step, m->guard.strikes,
                        (unsigned long long)r->marks_good.step, (double)r->settings->lr);
     }
-    gm__weights_copy(&r->live, &r->good, r->model->graph->floats);
+    gm_status status = gm__state_go_back(r, err);
+    if (status != GM_OK) return status;
     gm__optimizer_clear(&r->optimizer, r->grads);
     m->updates = r->marks_good.updates;
     m->ema_updates = r->marks_good.ema_updates;
@@ -235,7 +235,7 @@ static gm_status train_steps(gm__run *r, session *now, const gm_train_observer *
         if ((status = enter_phases(r, &entered, err)) != GM_OK) return status;
         bool epoch_end = r->marks.step % r->context.steps_per_epoch == 0;
         if (entered || epoch_end || fresh || r->marks.step % r->snapshot_every == 0) {
-            take_snapshot(r, now);
+            if ((status = take_snapshot(r, now, err)) != GM_OK) return status;
             if (!fresh && state_is_due(r, now, epoch_end) && (status = save_state(r, now, false, err)) != GM_OK)
                 return status;
             if (!fresh && (status = restore(r, now, err)) != GM_OK) return status;
@@ -244,7 +244,7 @@ static gm_status train_steps(gm__run *r, session *now, const gm_train_observer *
         if (gm__run_interrupted(r)) return interrupted(r, now, err);
         if ((status = one_step(r, now, observer, &done, err)) != GM_OK) return status;
     }
-    take_snapshot(r, now);
+    if ((status = take_snapshot(r, now, err)) != GM_OK) return status;
     return save_state(r, now, false, err); // a kill from here on costs no training
 }
 

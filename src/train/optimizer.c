@@ -10,28 +10,19 @@
 enum { PIECE = 32768 }; // floats: weights, gradients, momentum of a piece stay in the second-level cache
 
 gm_status gm__weights_init(gm__weights *w, float *params, size_t floats, bool v, bool ema, gm_error *err) {
-    *w = (gm__weights){.params = params, .own = params == NULL, .m = gm_alloc(floats, sizeof(float))};
-    if (w->own) w->params = gm_alloc(floats, sizeof(float));
+    *w = (gm__weights){.params = params, .m = gm_alloc(floats, sizeof(float))};
     if (v) w->v = gm_alloc(floats, sizeof(float));
     if (ema) w->ema = gm_alloc(floats, sizeof(float));
-    if (w->params && w->m && (w->v || !v) && (w->ema || !ema)) return GM_OK;
+    if (w->m && (w->v || !v) && (w->ema || !ema)) return GM_OK;
     gm__weights_fini(w);
-    return gm_fail(err, GM_ERR_MEMORY, "no memory for the weights of training (%zu floats, up to 4 buffers)", floats);
+    return gm_fail(err, GM_ERR_MEMORY, "no memory for the weights of training (%zu floats, up to 3 buffers)", floats);
 }
 
 void gm__weights_fini(gm__weights *w) {
-    if (w->own) gm_free(w->params);
     gm_free(w->m);
     gm_free(w->v);
     gm_free(w->ema);
     *w = (gm__weights){0};
-}
-
-void gm__weights_copy(gm__weights *to, const gm__weights *from, size_t floats) {
-    memcpy(to->params, from->params, floats * sizeof(float));
-    memcpy(to->m, from->m, floats * sizeof(float));
-    if (from->v) memcpy(to->v, from->v, floats * sizeof(float));
-    if (from->ema) memcpy(to->ema, from->ema, floats * sizeof(float));
 }
 
 gm_status gm__optimizer_init(gm__optimizer *o, const gm_graph *g, const gm_train_settings *s, gm_error *err) {

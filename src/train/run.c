@@ -63,7 +63,6 @@ static gm_status make_buffers(gm__run *r, gm_error *err) {
     const gm_graph *g = r->model->graph;
     bool second = s->optimizer == GM_OPTIMIZER_ADAMW, average = s->ema > 0;
     gm_status status = gm__weights_init(&r->live, r->model->params, g->floats, second, average, err);
-    if (status == GM_OK) status = gm__weights_init(&r->good, NULL, g->floats, second, average, err);
     if (status == GM_OK) status = gm__optimizer_init(&r->optimizer, g, s, err);
     if (status != GM_OK) return status;
     if (average) memcpy(r->live.ema, r->live.params, g->floats * sizeof(float));
@@ -118,7 +117,7 @@ void gm__run_fini(gm__run *r) {
     gm_walker_destroy(r->teacher_walker);
     gm__optimizer_fini(&r->optimizer);
     gm__weights_fini(&r->live);
-    gm__weights_fini(&r->good);
+    gm_tensor_image_release(r->good);
     gm_free(r->grads);
     gm_free(r->teacher);
     gm_free(r->teacher_sums.sum);

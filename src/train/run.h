@@ -7,13 +7,11 @@
 
 // Big buffers of graph->floats each. v: AdamW only; ema: when averaging; else NULL.
 typedef struct gm__weights {
-    float *params, *m, *v, *ema;
-    bool own; // params; else they are a model's
+    float *params; // a model's
+    float *m, *v, *ema;
 } gm__weights;
-// params NULL: a buffer of its own
 gm_status gm__weights_init(gm__weights *w, float *params, size_t floats, bool v, bool ema, gm_error *err);
 void gm__weights_fini(gm__weights *w);
-void gm__weights_copy(gm__weights *to, const gm__weights *from, size_t floats);
 
 // --- optimizer.c: works on pieces of parameters, in parallel; the same bits for any number of threads.
 typedef struct gm__piece {
@@ -84,8 +82,9 @@ typedef struct gm__run {
     gm_walker *walker;
     gm__context context;
     gm__optimizer optimizer;
-    gm__weights live, good; // good: as of marks_good, the last sane state
+    gm__weights live;
     gm__marks marks, marks_good;
+    gm_tensor_image *good; // all of the last sane state, as of marks_good, as it is saved (state.c)
     double lr; // of the last step, as a share of the settings'
     float *grads;
 
@@ -123,6 +122,8 @@ gm_status gm__sort_channels(const gm_graph *g, int stage, float *const *buffers,
 int gm__sort_banded_stage(const gm_graph *g); // the stage of the published DepS (all but the last ratio kept)
 
 // --- state.c
+gm_status gm__state_take(gm__run *r, gm_error *err); // of now: good, marks_good
+gm_status gm__state_go_back(gm__run *r, gm_error *err); // the buffers of good into live; marks stay
 // Of r->good, r->marks_good, to the settings' store or the folder. wait: return only when it is on disk.
 gm_status gm__state_save(const gm__run *r, bool wait, gm_error *err);
 gm_status gm__state_load(gm__run *r, gm_error *err); // into live and good; GM_ERR_NOT_FOUND: none there

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The training state: state.safetensors beside the model while a run is unfinished. What is saved is the last good state
-// that the guard keeps in memory: it is taken at steps that depend on the settings only, so a run that resumes from it
-// repeats a few steps and then has the same bits as one that was never disturbed, rollbacks included. Buffers are stored as
+// that the guard keeps in memory, as the image of the file: it is taken at steps that depend on the settings only, so a run that resumes
+// from it repeats a few steps and then has the same bits as one that was never disturbed, rollbacks included. Buffers are stored as
 // tensors of their own, in the order of the model file: what compresses states can tell a layer from a bias.
 #include "train/run.h"
 
@@ -78,43 +78,43 @@ static gm_status add_buffer(gm_tensor_writer *writer, const gm_graph *g, const c
 
 static gm_status describe(const gm__run *r, gm_tensor_writer *writer, const int64_t *marks, filling *filled, gm_error *err) {
     char text[4096];
-    const gm__weights *w = &r->good;
+    const gm__weights *w = &r->live;
     const gm_graph *g = r->model->graph;
-    const float *const data[BUFFERS] = {w->params, w->m, w->v, w->ema, r->marks_good.phase > 0 ? r->teacher : NULL};
+    const float *const data[BUFFERS] = {w->params, w->m, w->v, w->ema, r->marks.phase > 0 ? r->teacher : NULL};
     uint64_t count = MARKS, window = GM__GUARD_WINDOW;
     gm_status status = gm__settings_text(r->settings, r->type, text, sizeof text, err);
     if (status == GM_OK) status = gm_tensor_writer_meta(writer, "format", "gamut training state", err);
     if (status == GM_OK) status = gm_tensor_writer_meta(writer, "settings", text, err);
     if (status == GM_OK) status = gm_tensor_writer_add(writer, "marks", GM_I64, 1, &count, marks, err);
-    if (status == GM_OK)
-        status = gm_tensor_writer_add(writer, "losses", GM_F32, 1, &window, r->marks_good.guard.history, err);
+    if (status == GM_OK) status = gm_tensor_writer_add(writer, "losses", GM_F32, 1, &window, r->marks.guard.history, err);
     for (int i = 0; i < BUFFERS && status == GM_OK; i++)
         if (data[i]) status = add_buffer(writer, g, buffer_name[i], data[i], filled + (size_t)i * (size_t)g->params, err);
     return status;
 }
 
-gm_status gm__state_save(const gm__run *r, bool wait, gm_error *err) {
-    char path[1024];
+gm_status gm__state_take(gm__run *r, gm_error *err) {
     int64_t marks[MARKS];
-    const gm_train_store *store = r->settings->store;
-    const gm__marks *m = &r->marks_good;
     gm_tensor_writer *writer = NULL;
-    gm__state_path(r->dir, path, sizeof path);
-    pack(m, r->context.steps, marks);
+    pack(&r->marks, r->context.steps, marks);
     filling *filled = gm_alloc((size_t)BUFFERS * (size_t)r->model->graph->params, sizeof *filled);
-    gm_status status = filled ? gm_tensor_writer_create(&writer, err) : gm_fail(err, GM_ERR_MEMORY, "no memory to save");
+    gm_status status = filled ? gm_tensor_writer_create(&writer, err) : gm_fail(err, GM_ERR_MEMORY, "no memory for a state");
     if (status == GM_OK) status = describe(r, writer, marks, filled, err);
-    if (status == GM_OK && store) {
-        gm_train_mark mark = {.step = m->step, .epoch = (double)m->step / (double)r->context.steps_per_epoch,
-                              .seconds = m->seconds, .loss = m->loss_mean, .lr = r->lr};
-        status = store->save(store->self, writer, &mark, wait, err);
-    } else if (status == GM_OK) {
-        status = gm_tensor_writer_commit(writer, path, err); // frees it in every case
-        writer = NULL;
-    }
+    if (status == GM_OK) status = gm_tensor_writer_image(writer, &r->good, err);
+    if (status == GM_OK) r->marks_good = r->marks;
     gm_tensor_writer_destroy(writer);
     gm_free(filled);
     return status;
+}
+
+gm_status gm__state_save(const gm__run *r, bool wait, gm_error *err) {
+    char path[1024];
+    const gm_train_store *store = r->settings->store;
+    const gm__marks *m = &r->marks_good;
+    gm__state_path(r->dir, path, sizeof path);
+    if (!store) return gm_file_write(path, r->good->data, r->good->bytes, err);
+    gm_train_mark mark = {.step = m->step, .epoch = (double)m->step / (double)r->context.steps_per_epoch,
+                          .seconds = m->seconds, .loss = m->loss_mean, .lr = r->lr};
+    return store->save(store->self, r->good, &mark, wait, err);
 }
 
 bool gm__state_exists(const gm__run *r) {
@@ -177,10 +177,27 @@ static gm_status differs(const char *path, const char *saved, const char *wanted
                    path);
 }
 
+// The buffers that the run has.
+static gm_status read_buffers(gm__run *r, const gm_tensor_file *f, const char *path, gm_error *err) {
+    gm_status status = GM_OK;
+    float *const to[] = {r->live.params, r->live.m, r->live.v, r->live.ema};
+    for (int i = 0; i < (int)(sizeof to / sizeof *to) && status == GM_OK; i++)
+        if (to[i]) status = need_buffer(f, path, r->model->graph, buffer_name[i], to[i], err);
+    return status;
+}
+
+static gm_status read_teacher(gm__run *r, const gm_tensor_file *f, const char *path, gm_error *err) {
+    const gm_graph *g = r->model->graph;
+    char first[MOST_NAME];
+    snprintf(first, sizeof first, "teacher/%s", g->param[0].name);
+    if (!gm_tensor_find(f, first)) return GM_OK;
+    gm_status status = need_buffer(f, path, g, "teacher", r->live.params, err); // is overwritten later: room for a moment
+    return status == GM_OK ? gm__teacher_take(r, r->live.params, err) : status;
+}
+
 static gm_status read_state(gm__run *r, const gm_tensor_file *f, const char *path, gm_error *err) {
     char text[4096];
     const char *saved = gm_tensor_meta(f, "settings");
-    uint64_t floats = r->model->graph->floats;
     gm_status status = gm__settings_text(r->settings, r->type, text, sizeof text, err);
     if (status != GM_OK) return status;
     if (!saved) return gm_fail(err, GM_ERR_FORMAT, "%.160s is not a training state", path);
@@ -197,33 +214,38 @@ static gm_status read_state(gm__run *r, const gm_tensor_file *f, const char *pat
         marks[8] >= GM__GUARD_WINDOW)
         return gm_fail(err, GM_ERR_FORMAT, "%.120s does not belong to this run (step %lld of %lld, here of %llu)", path,
                        (long long)marks[2], (long long)marks[1], (unsigned long long)r->context.steps);
-    unpack(marks, losses, &r->marks_good);
-    const gm_graph *g = r->model->graph;
-    float *const to[] = {r->good.params, r->good.m, r->good.v, r->good.ema};
-    for (int i = 0; i < (int)(sizeof to / sizeof *to); i++)
-        if (to[i] && (status = need_buffer(f, path, g, buffer_name[i], to[i], err)) != GM_OK) return status;
-    if (r->marks_good.phase > 0 && g->params > 0) {
-        char first[MOST_NAME];
-        snprintf(first, sizeof first, "teacher/%s", g->param[0].name);
-        if (gm_tensor_find(f, first)) { // live is overwritten below: room for a moment
-            if ((status = need_buffer(f, path, g, "teacher", r->live.params, err)) != GM_OK) return status;
-            if ((status = gm__teacher_take(r, r->live.params, err)) != GM_OK) return status;
-        }
-    }
-    r->marks = r->marks_good;
-    gm__weights_copy(&r->live, &r->good, floats);
-    return GM_OK;
+    unpack(marks, losses, &r->marks);
+    if (r->marks.phase > 0 && r->model->graph->params > 0 && (status = read_teacher(r, f, path, err)) != GM_OK) return status;
+    return read_buffers(r, f, path, err);
+}
+
+static gm_status read_image(const char *path, gm_tensor_image **out, gm_error *err) {
+    uint8_t *data = NULL;
+    size_t bytes = 0;
+    gm_status status = gm_file_read(path, (size_t)16 << 30, &data, &bytes, err);
+    return status == GM_OK ? gm_tensor_image_take(data, bytes, out, err) : status;
+}
+
+gm_status gm__state_go_back(gm__run *r, gm_error *err) {
+    gm_tensor_file *file = NULL;
+    gm_status status = gm_tensor_file_parse(r->good->data, r->good->bytes, "the last good state", &file, err);
+    if (status == GM_OK) status = read_buffers(r, file, "the last good state", err);
+    gm_tensor_file_destroy(file);
+    return status;
 }
 
 gm_status gm__state_load(gm__run *r, gm_error *err) {
     char path[1024];
     const gm_train_store *store = r->settings->store;
+    gm_tensor_image *image = NULL;
     gm_tensor_file *file = NULL;
     gm__state_path(r->dir, path, sizeof path);
     if (!store && !gm_path_exists(path)) return gm_fail(err, GM_ERR_NOT_FOUND, "%.200s does not exist", path);
     if (store) snprintf(path, sizeof path, "the newest checkpoint of %.900s", r->dir);
-    gm_status status = store ? store->load(store->self, &file, err) : gm_tensor_file_read(path, &file, err);
+    gm_status status = store ? store->load(store->self, &image, err) : read_image(path, &image, err);
+    if (status == GM_OK) status = gm_tensor_file_parse(image->data, image->bytes, path, &file, err);
     if (status == GM_OK) status = read_state(r, file, path, err);
     gm_tensor_file_destroy(file);
-    return status;
+    gm_tensor_image_release(image);
+    return status == GM_OK ? gm__state_take(r, err) : status;
 }

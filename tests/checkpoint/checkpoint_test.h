@@ -30,13 +30,12 @@ static size_t state_elements(int t) {
     return n;
 }
 
-// The state of `step`: weights move a little each step, momentum is new each time. Always the same for a step.
-__attribute__((unused)) static blob make_state(int step) {
+// The state of `step` into *image (gm_tensor_writer_image): weights move a little each step, momentum is new each time. Always the
+// same for a step.
+__attribute__((unused)) static void make_image(int step, gm_tensor_image **image) {
     enum { MOST = 4096 };
     static float params[STATE_TENSORS][MOST], momentum[STATE_TENSORS][MOST];
     gm_tensor_writer *w = NULL;
-    blob b = {0};
-    size_t room = 0;
     int64_t marks[3] = {step, -step, 7};
     uint64_t count = 3, none = 0;
     char name[64], text[32];
@@ -62,9 +61,31 @@ __attribute__((unused)) static blob make_state(int step) {
     assert_ok(gm_tensor_writer_add(w, "marks", GM_I64, 1, &count, marks, &err));
     assert_ok(gm_tensor_writer_add(w, "empty", GM_F32, 1, &none, NULL, &err));
     assert_ok(gm_tensor_writer_add(w, "scalar", GM_BF16, 0, NULL, &marks[0], &err));
-    assert_ok(gm_tensor_writer_image(w, &b.data, &room, &b.bytes, &err));
+    assert_ok(gm_tensor_writer_image(w, image, &err));
     gm_tensor_writer_destroy(w);
+}
+
+// The same as bytes of the caller's.
+__attribute__((unused)) static blob make_state(int step) {
+    gm_tensor_image *image = NULL;
+    make_image(step, &image);
+    blob b = {image->data, image->bytes};
+    image->data = NULL;
+    gm_tensor_image_release(image);
     return b;
+}
+
+// b stays the caller's.
+__attribute__((unused)) static gm_status save_blob(gm_checkpoint_writer *w, blob b, const char *note, gm_error *cause) {
+    gm_tensor_image *image = NULL;
+    gm_error err = {0};
+    uint8_t *copy = gm_alloc(b.bytes, 1);
+    assert_non_null(copy);
+    memcpy(copy, b.data, b.bytes);
+    assert_ok(gm_tensor_image_take(copy, b.bytes, &image, &err));
+    gm_status status = gm_checkpoint_writer_save(w, image, note, cause);
+    gm_tensor_image_release(image);
+    return status;
 }
 
 __attribute__((unused)) static bool same_blob(blob a, const uint8_t *data, size_t bytes) {
@@ -80,7 +101,7 @@ __attribute__((unused)) static gm_status save_steps(const char *folder, int firs
         blob b = make_state(step);
         char note[32];
         snprintf(note, sizeof note, "{\"step\":%d}", step);
-        status = gm_checkpoint_writer_save_image(w, b.data, b.bytes, note, err);
+        status = save_blob(w, b, note, err);
         gm_free(b.data);
         if (status == GM_OK) status = gm_checkpoint_writer_wait(w, NULL, err);
     }

@@ -104,12 +104,16 @@ static inline uint64_t rd_number(rd_range *r, rd_model *m) {
 
 // --- sections
 static inline bool rd_codebooks(rd_range *r, rd_state *s, const rd_state *last) {
-    rd_model same, step[64], gap[64];
+    rd_model usual, same, step[64], gap[64];
+    rd_fresh(&usual, 1);
     rd_fresh(&same, 1);
     rd_fresh(step, 64);
     rd_fresh(gap, 64);
     for (int i = 0; i < s->tensors; i++) {
         rd_tensor *t = &s->tensor[i];
+        if (!rd_bit(r, &usual)) t->bins = (int)rd_direct(r, 5) + 1;
+        else if (last) t->bins = last->tensor[i].bins;
+        if (t->bins < 2) return false;
         bool known = last && last->tensor[i].bins == t->bins;
         if (known && rd_bit(r, &same)) {
             memcpy(t->centre, last->tensor[i].centre, sizeof t->centre);
@@ -353,7 +357,7 @@ static inline uint64_t rd_hash(const rd_state *s) {
 
 // s: tensors, names, kinds, counts and arrays filled in. last: the previous state, or NULL.
 static inline bool rd_read(const uint8_t *p, uint64_t bytes, rd_state *s, const rd_state *last) {
-    if (bytes < 72 || memcmp(p, "GMQT", 4) != 0 || p[4] != 1) return false;
+    if (bytes < 72 || memcmp(p, "GMQT", 4) != 0 || p[4] != 2) return false;
     if (XXH64(p, bytes - 8, 0) != rd_u(p + bytes - 8, 8)) return false;
     int coder = p[5];
     const rd_state *from = p[6] ? last : NULL;

@@ -48,15 +48,17 @@ static gm_status parse(const uint8_t *image, size_t bytes, gm_tensor_file **out,
 }
 
 static gm_status one(replay *r, gm_checkpoint_writer *w, const char *from, uint64_t number, gm_error *err) {
-    uint8_t *image = NULL, *back = NULL;
+    uint8_t *data = NULL, *back = NULL;
     size_t bytes = 0, back_bytes = 0;
+    gm_tensor_image *image = NULL;
     gm_checkpoint_info info;
     gm_tensor_file *before = NULL, *after = NULL;
     double base[2], now[2];
-    gm_status status = gm_checkpoint_load(from, number, &image, &bytes, &info, err);
-    if (status == GM_OK) status = parse(image, bytes, &before, err);
+    gm_status status = gm_checkpoint_load(from, number, &data, &bytes, &info, err);
+    if (status == GM_OK) status = gm_tensor_image_take(data, bytes, &image, err);
+    if (status == GM_OK) status = parse(image->data, image->bytes, &before, err);
     if (status == GM_OK) status = losses(r, before, base, err);
-    if (status == GM_OK) status = gm_checkpoint_writer_save_image(w, image, bytes, NULL, err);
+    if (status == GM_OK) status = gm_checkpoint_writer_save(w, image, NULL, err);
     if (status == GM_OK) status = gm_checkpoint_writer_wait(w, &info, err);
     if (status == GM_OK) status = gm_checkpoint_load(r->store.folder, info.number, &back, &back_bytes, &info, err);
     if (status == GM_OK) status = parse(back, back_bytes, &after, err);
@@ -78,7 +80,7 @@ static gm_status one(replay *r, gm_checkpoint_writer *w, const char *from, uint6
     }
     gm_tensor_file_destroy(before);
     gm_tensor_file_destroy(after);
-    gm_free(image);
+    gm_tensor_image_release(image);
     gm_free(back);
     return status;
 }

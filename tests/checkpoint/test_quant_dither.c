@@ -40,7 +40,7 @@ static double after_restores(uint64_t seed, float step, float prune) {
     gm__quant_settings s = test_settings();
     size_t n = test_shapes[LAYER].count;
     s.config = (gm__quant_config){.bins = 8, .embedding_bins = 16, .prune = prune, .protect = 0.0005f};
-    s.stick = 0;
+    s.stick = s.spread = 0;
     checkpoint_make(&c, 31);
     coded last = encode_ok(&c, &s, NULL);
     restored(last.state, &c);
@@ -217,6 +217,7 @@ static void protected_values_go_by_steps(void **unused) {
     size_t n = test_shapes[LAYER].count;
     gm__quant_settings s = test_settings();
     s.config = (gm__quant_config){.bins = 8, .embedding_bins = 16, .prune = 0, .protect = 0.2f};
+    s.spread = 0;
     checkpoint_make(&c, 36);
     coded first = encode_ok(&c, &s, NULL);
     const gm__part *p = &first.state->part[LAYER];

@@ -95,6 +95,7 @@ typedef struct fixture {
 
 static void set_up(fixture *f, uint64_t seed) {
     *f = (fixture){.s = test_settings(), .search = gm__quant_search_settings_default(), .m = {.c = &f->c}, .q = {put, measure, &f->m, 2}};
+    f->s.spread = 0;
     checkpoint_make(&f->c, seed);
 }
 

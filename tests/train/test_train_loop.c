@@ -233,7 +233,7 @@ static gm_status nothing_to_do(void *self, gm_error *err) {
     return GM_OK;
 }
 
-static gm_status note_epoch(void *self, const gm_tensor_writer *state, const gm_train_mark *mark, bool wait, gm_error *err) {
+static gm_status note_epoch(void *self, gm_tensor_image *state, const gm_train_mark *mark, bool wait, gm_error *err) {
     diary *d = self;
     (void)state, (void)wait, (void)err;
     assert_true(d->count < 64);
