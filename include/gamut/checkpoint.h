@@ -62,7 +62,6 @@ typedef struct gm_checkpoint_settings {
                        // checkpoint; 0: as large as max_drop allows; default 0
     double stick;    // a weight keeps its centre while it lies within this share of the neighbouring bin: smaller differences,
                      // more error; 0: the nearest always, 0.5 at most; default 0.15
-    double spread;   // tensors whose error the loss would feel most have more bins: the power of that; 0: all the same; default 0.33
     int most_trials; // configurations measured for one checkpoint; 0: as many as the search asks for; default 0
     char config[64]; // default "": the quantizer's; "bins=8 embedding=16 prune=0.3 protect=0.0005 by=sensitivity"
     char coder[16];  // default "": rans; or paper, rle, huffman

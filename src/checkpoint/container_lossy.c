@@ -177,7 +177,6 @@ static gm_status make_weights(const gm_tensor_file *image, const gm__pack *pack,
     gm_status status = tensor && l->shape ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to quantize a checkpoint");
     settings.parallel = false; // training has the threads
     settings.stick = (float)s->stick;
-    settings.spread = (float)s->spread;
     settings.dither = pack->resumed;
     if (status == GM_OK && s->config[0]) status = gm__quant_config_parse(s->config, &settings.config, err);
     if (status == GM_OK && s->coder[0]) status = gm__quant_coder_parse(s->coder, &settings.coder, err);

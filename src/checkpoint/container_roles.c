@@ -39,5 +39,5 @@ double gm_checkpoint_ratio_weights(const gm_checkpoint_info *info) {
 
 gm_checkpoint_settings gm_checkpoint_settings_default(void) {
     return (gm_checkpoint_settings){.mode = GM_CHECKPOINT_LOSSLESS, .level = 1, .full_every = 8, .max_drop = 0.01,
-                                    .stick = 0.15, .spread = 0.33};
+                                    .stick = 0.15};
 }

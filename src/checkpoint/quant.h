@@ -19,7 +19,7 @@
 
 enum {
     GM__QUANT_TENSORS = 65536,  // most tensors of a blob
-    GM__QUANT_BINS = 32,        // most centres of a tensor
+    GM__QUANT_BINS = 62,        // most centres of a tensor
     GM__QUANT_KINDS = 16,       // layer types
     GM__QUANT_SMALLEST = 256,   // tensors of fewer weights are not worth a codebook
     GM__QUANT_CONFIG_TEXT = 64, // bytes that any printed configuration fits in
@@ -58,7 +58,7 @@ bool gm__quant_takes(size_t count, const float *weights);
 // ---------------------------------------------------------------------------------------------
 // Settings.
 typedef struct gm__quant_config { // one point of the cube
-    int bins;            // the search takes 4, 5, 6, 7, 8, 10, 12, 16, 24, 32
+    int bins;            // the search takes 6, 8, 10, 12, 14, 17, 21, 28, 40, 62
     int embedding_bins;  // 16, 32
     float prune;         // fraction of a kind that becomes 0: 0, .1, .2, .3, .4, .5
     float protect;       // fraction kept as bf16, by each of the two scores: .0005, .005, .01, .05, .2
@@ -97,8 +97,6 @@ typedef struct gm__quant_settings {
     gm__quant_coder coder;       // default rans
     gm__quant_codebook codebook; // default warm
     float sigma;                 // default 0.2: share of the frequency in a weight of k-means (codebook kmeans only)
-    float spread;                // default 0.33: how far bins of a tensor follow what the loss is expected to feel of its error; 0:
-                                 // as published, the same for all. 0 to 1 (quant_score.c)
     bool by_max;                 // k-means weights divided by their maximum instead of their sum; default false
     float stick;                 // default 0.15: a weight keeps its previous id while it lies within this share of the
                                  // neighbouring bin, or three times that of an octave of a threshold; 0: as published. 0 to 0.5
@@ -119,7 +117,7 @@ void gm__quant_state_destroy(gm__quant_state *s); // NULL allowed
 const gm__quant_config *gm__quant_state_config(const gm__quant_state *s);
 uint64_t gm__quant_state_hash(const gm__quant_state *s);  // of everything that decoding gives
 const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor); // levels: centre 0..bins-1, or the two below
-enum { GM__QUANT_PRUNED = 32, GM__QUANT_PROTECTED = 33, GM__QUANT_LEVELS = 34 };
+enum { GM__QUANT_PRUNED = GM__QUANT_BINS, GM__QUANT_PROTECTED, GM__QUANT_LEVELS };
 // The decoded weights of a tensor; out has as many floats as its shape says.
 void gm__quant_values(const gm__quant_state *s, int tensor, float *out);
 

@@ -10,13 +10,15 @@
 
 #include <math.h>
 
-enum { LEAST_BINS = 3, BATCH = 512, RANKS = 65536, SIGN = RANKS / 2, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
+enum { BATCH = 512, RANKS = 65536, SIGN = RANKS / 2, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
+static const float flat = 0.2f;    // 1: k-means
 static const double settled = 1.02; // a codebook is kept while a better one would not save more loss than this
 
 typedef struct room { // of one group
     uint32_t *count;  // RANKS, all 0 between tensors
     uint16_t *table;  // RANKS: centres by the upper bits of the float (fill_table)
     double *x, *w;    // points, RANKS each
+    double *mass;     // how many weights each stands for
 } room;
 
 // Buckets of magnitude in use: the ranks of negative numbers are SIGN - 1 - bucket, of the others SIGN + bucket.
@@ -105,17 +107,23 @@ static double rank_value(int rank) { // the middle of the bucket
     return (double)gm__float((uint32_t)gm__unrank16((uint16_t)rank) << 16 | 0x8000u);
 }
 
-static int add_point(const uint32_t *count, int rank, int n, double *x, double *w) {
-    if (!count[rank]) return n;
-    x[n] = rank_value(rank);
-    w[n] = count[rank];
+// Training moves all weights of a tensor about as far, and against that movement the width of a bin decides what it costs in bits and what a
+// restore loses. So centres should lie evenly, but for the few weights far out: the weight of a point is its width times its density
+// to the power of `flat`, where that of k-means is its width times its density.
+static int add_point(room *r, int bucket, bool negative, int n) {
+    int rank = negative ? SIGN - 1 - bucket : SIGN + bucket;
+    if (!r->count[rank]) return n;
+    int octave = gm_max(bucket / GM__OCTAVE, 1) - 134; // of the width
+    r->x[n] = rank_value(rank);
+    r->w[n] = exp2((double)(1 - flat) * octave) * (double)powf((float)r->count[rank], flat);
+    r->mass[n] = r->count[rank];
     return n + 1;
 }
 
-static int points_of(const uint32_t *count, span used, double *x, double *w) {
+static int points_of(room *r, span used) {
     int n = 0;
-    for (int b = used.most; b >= used.least; b--) n = add_point(count, SIGN - 1 - b, n, x, w);
-    for (int b = used.least; b <= used.most; b++) n = add_point(count, SIGN + b, n, x, w);
+    for (int b = used.most; b >= used.least; b--) n = add_point(r, b, true, n);
+    for (int b = used.least; b <= used.most; b++) n = add_point(r, b, false, n);
     return n;
 }
 
@@ -146,8 +154,10 @@ static void round_centres(float *centre, int k) {
     for (int c = 0; c < k; c++) centre[c] = gm_bf16_to_f32(gm_bf16_from_f32(centre[c]));
 }
 
-static gm_status warm_centres(const double *x, const double *w, int n, const gm__part *last, float *centre, int k,
-                              gm_error *err) {
+// From the last codebook, which stays while another would not serve the weights better, each counted once: those that were just restored
+// are at its centres, and some far out, which count for more than once else, must not move it.
+static gm_status warm_centres(const room *r, int n, const gm__part *last, float *centre, int k, gm_error *err) {
+    const double *x = r->x, *w = r->w;
     gm_status status = exact_centres(x, w, n, centre, k, err);
     if (status != GM_OK || !last) return status;
     float old[GM__QUANT_BINS], moved[GM__QUANT_BINS];
@@ -158,10 +168,14 @@ static gm_status warm_centres(const double *x, const double *w, int n, const gm_
     gm__cluster_lloyd(x, w, n, moved, k, LLOYD_WARM);
     round_centres(centre, k);
     round_centres(moved, k);
-    double fresh = gm__cluster_loss(x, w, n, centre, k), warm = gm__cluster_loss(x, w, n, moved, k);
-    if (warm > 1.25 * fresh) return GM_OK; // the weights have moved away: start anew
-    bool stay = bins == k && gm__cluster_loss(x, w, n, old, k) <= settled * warm;
-    memcpy(centre, stay ? old : moved, (size_t)k * sizeof *centre);
+    double error = fmin(gm__cluster_loss(x, r->mass, n, centre, k), gm__cluster_loss(x, r->mass, n, moved, k));
+    if (bins == k && gm__cluster_loss(x, r->mass, n, old, k) <= settled * error) {
+        memcpy(centre, old, (size_t)k * sizeof *centre);
+        return GM_OK;
+    }
+    // else the weights may have moved away: start anew
+    if (gm__cluster_loss(x, w, n, moved, k) <= 1.25 * gm__cluster_loss(x, w, n, centre, k))
+        memcpy(centre, moved, (size_t)k * sizeof *centre);
     return GM_OK;
 }
 
@@ -206,7 +220,7 @@ static gm_status codebook(const work *w, int i, room *r, span used, const uint8_
     gm__part *p = &w->state->part[i];
     float centre[GM__QUANT_BINS] = {0};
     gm_status status = GM_OK;
-    int n = points_of(r->count, used, r->x, r->w);
+    int n = points_of(r, used);
     if (n == 0) { // nothing to represent: whatever costs least
         if (last && last->bins == p->bins) memcpy(p->centre, last->centre, sizeof p->centre);
         return GM_OK;
@@ -214,7 +228,7 @@ static gm_status codebook(const work *w, int i, room *r, span used, const uint8_
     if (w->s->codebook == GM__QUANT_KMEANS)
         status = paper_centres(&w->tensor[i], ids, w->s, i, r, centre, p->bins, err);
     else
-        status = warm_centres(r->x, r->w, n, w->s->codebook == GM__QUANT_WARM ? last : NULL, centre, p->bins, err);
+        status = warm_centres(r, n, w->s->codebook == GM__QUANT_WARM ? last : NULL, centre, p->bins, err);
     for (int c = 0; c < p->bins; c++) p->centre[c] = gm_bf16_from_f32(centre[c]);
     return status;
 }
@@ -350,8 +364,9 @@ static void keep_values(const gm__quant_tensor *t, const gm__part *p, const gm__
 
 static gm_status room_init(room *r, gm_error *err) {
     *r = (room){.count = gm_alloc(RANKS, sizeof *r->count), .table = gm_alloc(RANKS, sizeof *r->table),
-                .x = gm_alloc(RANKS, sizeof *r->x), .w = gm_alloc(RANKS, sizeof *r->w)};
-    return r->count && r->table && r->x && r->w ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
+                .x = gm_alloc(RANKS, sizeof *r->x), .w = gm_alloc(RANKS, sizeof *r->w),
+                .mass = gm_alloc(RANKS, sizeof *r->mass)};
+    return r->count && r->table && r->x && r->w && r->mass ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
 }
 
 static void room_fini(room *r) {
@@ -359,17 +374,7 @@ static void room_fini(room *r) {
     gm_free(r->table);
     gm_free(r->x);
     gm_free(r->w);
-}
-
-// A tensor's share in the bins stays what it was while it is near what it should be: every change moves all its weights.
-static void set_bins(gm__quant_state *s, const float *fineness, const gm__quant_state *previous) {
-    static const double near = 1.25;
-    for (int i = 0; i < s->tensors; i++) {
-        double share = (double)fineness[i], last = previous ? (double)previous->part[i].bins / previous->config.bins : 0;
-        if (share == 1) continue; // its gradient is not known, or spread is 0
-        if (share < last * near && share * near > last) share = last;
-        s->part[i].bins = (int)lrint(fmin(fmax(s->config.bins * share, LEAST_BINS), GM__QUANT_BINS));
-    }
+    gm_free(r->mass);
 }
 
 gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm__scores *scores,
@@ -385,7 +390,6 @@ gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm
         status = gm_fail(err, GM_ERR_STATE, "the previous checkpoint has other tensors: start a new chain");
         goto done;
     }
-    set_bins(state, scores->fineness, previous);
     *w = (work){.tensor = tensor, .s = s, .previous = previous, .state = state};
     for (int k = 0; k < GM__QUANT_KINDS; k++)
         if (scores->magnitude[k]) w->threshold[k] = gm__score_thresholds(scores, k, &s->config);

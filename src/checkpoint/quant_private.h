@@ -64,9 +64,8 @@ typedef struct gm__scores {
     uint64_t weights[GM__QUANT_KINDS];                  // that were counted, less those that are zero
     uint32_t *magnitude[GM__QUANT_KINDS];               // GM__BUCKETS each; NULL: kind absent
     uint32_t *sensitivity[GM__QUANT_KINDS];
-    float *fineness; // one a tensor: bins it should have, in those of the configuration
 } gm__scores;
-gm_status gm__scores_init(gm__scores *s, const gm__quant_tensor *tensor, int tensors, const gm__quant_settings *settings, gm_error *err);
+gm_status gm__scores_init(gm__scores *s, const gm__quant_tensor *tensor, int tensors, bool parallel, gm_error *err);
 void gm__scores_fini(gm__scores *s);
 // Bucket numbers of |w| and of the sensitivity, n at a time.
 void gm__score_buckets(const gm__quant_tensor *t, size_t first, size_t n, uint16_t *magnitude, uint16_t *sensitivity);

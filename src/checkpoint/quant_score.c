@@ -3,16 +3,11 @@
 // the loss does when w changes; Inshrinkerator, section on parameter ranking). Quantiles come from counts over the upper bits
 // of the float instead of a sort: buckets are 2^-7 wide, so a threshold is within 0.4 % of the exact one, and no logarithm
 // is taken. Of more than two million weights a part is counted.
-//
-// Bins of a tensor: the loss rises by half of h e^2 for an error e of a weight, h the curvature, and the mean square of the gradient stands
-// for h (Fisher information). With as many bins in each, the error goes with the tensor's variance v, and first layers, classifiers and
-// 1x1 convolutions, few weights as they are, would cause most of the rise. It is least, for the bits, where bins go with a power of h v
-// between 1/4 and 3/8 (experiments/checkpoint/README.md).
 #include "checkpoint/quant_private.h"
 
 #include <math.h>
 
-enum { BATCH = 512, ENOUGH = 1 << 21, FEW = 1 << 14 };
+enum { BATCH = 512, ENOUGH = 1 << 21 };
 
 void gm__score_buckets(const gm__quant_tensor *t, size_t first, size_t n, uint16_t *magnitude, uint16_t *sensitivity) {
     const float *w = t->weights + first, *g = t->importance + (t->importance ? first : 0);
@@ -44,7 +39,6 @@ typedef struct work {
     const gm__quant_tensor *tensor;
     const int *first;
     size_t stride[GM__QUANT_KINDS]; // every so-manieth batch is counted
-    float *fineness;                // one a tensor; first h v
     gm__scores part[GM__GROUPS];
 } work;
 
@@ -68,42 +62,12 @@ static void set_strides(work *w, int tensors) {
     for (int k = 0; k < GM__QUANT_KINDS; k++) w->stride[k] = (size_t)(weights[k] / ENOUGH) + 1;
 }
 
-// h v of a tensor, of some of its weights; 0: nothing is known of its gradient, or it has no codebook of the configuration's size.
-static float expected_rise(const gm__quant_tensor *t) {
-    double sum = 0, square = 0, gradient = 0, n = 0;
-    if (t->source == GM__QUANT_NONE || !t->importance || t->shape.kind == GM__QUANT_SMALL || t->shape.kind == GM__QUANT_EMBEDDING) return 0;
-    size_t stride = t->shape.count / FEW + 1;
-    for (size_t i = 0; i < t->shape.count; i += stride, n++) {
-        double w = (double)t->weights[i], g = (double)t->importance[i];
-        sum += w;
-        square += w * w;
-        gradient += t->source == GM__QUANT_SQUARE ? fabs(g) : g * g;
-    }
-    double rise = n > 0 ? gradient / n * (square / n - sum / n * sum / n) : 0;
-    return isfinite(rise) && rise > 1e-30 && rise < 1e30 ? (float)rise : 0;
-}
-
 static void score_task(void *context, int begin, int end, int worker) {
     (void)worker;
     work *w = context;
-    for (int g = begin; g < end; g++) {
-        for (int i = w->first[g]; i < w->first[g + 1]; i++) {
+    for (int g = begin; g < end; g++)
+        for (int i = w->first[g]; i < w->first[g + 1]; i++)
             score_tensor(&w->part[g], &w->tensor[i], w->stride[w->tensor[i].shape.kind]);
-            w->fineness[i] = expected_rise(&w->tensor[i]);
-        }
-    }
-}
-
-// From h v to multiples whose mean over the weights is 1 (the geometric one, so that bits stay about the same).
-static void set_fineness(float *fineness, const gm__quant_tensor *tensor, int tensors, double spread) {
-    double sum = 0, weights = 0;
-    for (int i = 0; i < tensors; i++) {
-        if (fineness[i] <= 0) continue;
-        sum += log2((double)fineness[i]) * (double)tensor[i].shape.count;
-        weights += (double)tensor[i].shape.count;
-    }
-    for (int i = 0; i < tensors; i++)
-        fineness[i] = fineness[i] > 0 ? (float)exp2(spread * (log2((double)fineness[i]) - sum / weights)) : 1;
 }
 
 static gm_status make_room(gm__scores *s, const gm__quant_tensor *tensor, int first, int last, gm_error *err) {
@@ -139,7 +103,7 @@ static void set_zeros_aside(gm__scores *s) {
     }
 }
 
-gm_status gm__scores_init(gm__scores *s, const gm__quant_tensor *tensor, int tensors, const gm__quant_settings *settings, gm_error *err) {
+gm_status gm__scores_init(gm__scores *s, const gm__quant_tensor *tensor, int tensors, bool parallel, gm_error *err) {
     int first[GM__GROUPS + 1];
     *s = (gm__scores){0};
     for (int i = 0; i < tensors; i++)
@@ -148,21 +112,19 @@ gm_status gm__scores_init(gm__scores *s, const gm__quant_tensor *tensor, int ten
                            tensor[i].shape.name, (int)tensor[i].shape.kind, tensor[i].shape.count);
     work *w = gm_alloc(1, sizeof *w);
     if (!w) return gm_fail(err, GM_ERR_MEMORY, "no memory for scores");
-    s->fineness = gm_alloc((size_t)tensors, sizeof *s->fineness);
-    *w = (work){.tensor = tensor, .first = first, .fineness = s->fineness};
+    *w = (work){.tensor = tensor, .first = first};
     set_strides(w, tensors);
-    int groups = gm__quant_groups(tensor, tensors, settings->parallel, first);
-    gm_status status = s->fineness ? make_room(s, tensor, 0, tensors, err) : gm_fail(err, GM_ERR_MEMORY, "no memory for scores");
+    int groups = gm__quant_groups(tensor, tensors, parallel, first);
+    gm_status status = make_room(s, tensor, 0, tensors, err);
     for (int g = 0; g < groups && status == GM_OK; g++)
         status = make_room(&w->part[g], tensor, first[g], first[g + 1], err);
-    if (status == GM_OK) gm__quant_run(settings->parallel, groups, score_task, w);
+    if (status == GM_OK) gm__quant_run(parallel, groups, score_task, w);
     for (int g = 0; g < groups; g++) {
         if (status == GM_OK) merge(s, &w->part[g]);
         gm__scores_fini(&w->part[g]);
     }
     gm_free(w);
     if (status == GM_OK) set_zeros_aside(s);
-    if (status == GM_OK) set_fineness(s->fineness, tensor, tensors, (double)settings->spread);
     else gm__scores_fini(s);
     return status;
 }
@@ -172,7 +134,6 @@ void gm__scores_fini(gm__scores *s) {
         gm_free(s->magnitude[k]);
         gm_free(s->sensitivity[k]);
     }
-    gm_free(s->fineness);
     *s = (gm__scores){0};
 }
 

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const int bins_of[] = {4, 5, 6, 7, 8, 10, 12, 16, 24, 32}, embedding_of[] = {16, 32};
+static const int bins_of[] = {6, 8, 10, 12, 14, 17, 21, 28, 40, 62}, embedding_of[] = {16, 32};
 static const float prune_of[] = {0.5f, 0.4f, 0.3f, 0.2f, 0.1f, 0}, protect_of[] = {0.0005f, 0.005f, 0.01f, 0.05f, 0.2f};
 enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bins_of };
 // What loss rises by goes with the squared error of the weights, but not closely: at the next checkpoint the same configuration
@@ -338,7 +338,7 @@ gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm
     if (!j) return gm_fail(err, GM_ERR_MEMORY, "no memory to search");
     *j = (job){.tensor = tensor, .tensors = tensors, .s = *s, .previous = previous, .search = search, .quality = quality,
                .out = out};
-    gm_status status = gm__scores_init(&j->scores, tensor, tensors, s, err);
+    gm_status status = gm__scores_init(&j->scores, tensor, tensors, s->parallel, err);
     if (status == GM_OK) status = make_room(j, err);
     if (status == GM_OK) status = base_figures(j, err);
     if (status == GM_OK) set_bounds(j, last);

@@ -7,12 +7,11 @@ static int32_t rank(gm_bf16 v) { return gm__rank16(v); }
 static bool finite16(gm_bf16 v) { return (v & 0x7f80u) != 0x7f80u; }
 
 typedef struct models {
-    gm__bit usual[2], same[2], step[64], gap[64];
+    gm__bit same[2], step[64], gap[64];
     gm__bit exponent[256], again[64], high[8];
 } models;
 
 static void models_init(models *m) {
-    gm__bit_init(m->usual, 2);
     gm__bit_init(m->same, 2);
     gm__bit_init(m->step, 64);
     gm__bit_init(m->gap, 64);
@@ -21,20 +20,11 @@ static void models_init(models *m) {
     gm__bit_init(m->high, 8);
 }
 
-// Bins that need not be told: those of before, or of the configuration.
-static int usual_bins(const gm__quant_state *s, int tensor, const gm__part *last) {
-    if (last) return last->bins;
-    return s->part[tensor].kind == GM__QUANT_EMBEDDING ? s->config.embedding_bins : s->config.bins;
-}
-
 void gm__codebooks_put(gm__range_writer *w, const gm__quant_state *s, const gm__quant_state *previous) {
     models m;
     models_init(&m);
     for (int i = 0; i < s->tensors; i++) {
         const gm__part *p = &s->part[i], *last = previous ? &previous->part[i] : NULL;
-        bool usual = p->bins == usual_bins(s, i, last);
-        gm__range_put(w, m.usual, usual);
-        if (!usual) gm__range_put_direct(w, (uint32_t)p->bins - 1, 5);
         if (last && last->bins == p->bins) {
             bool same = memcmp(p->centre, last->centre, (size_t)p->bins * sizeof *p->centre) == 0;
             gm__range_put(w, m.same, same);
@@ -54,9 +44,6 @@ bool gm__codebooks_get(gm__range_reader *r, gm__quant_state *s, const gm__quant_
     for (int i = 0; i < s->tensors; i++) {
         gm__part *p = &s->part[i];
         const gm__part *last = previous ? &previous->part[i] : NULL;
-        if (gm__range_get(r, m.usual)) p->bins = usual_bins(s, i, last);
-        else p->bins = (int)gm__range_get_direct(r, 5) + 1;
-        if (p->bins < 2) return false;
         bool known = last && last->bins == p->bins;
         if (known && gm__range_get(r, m.same)) {
             memcpy(p->centre, last->centre, sizeof p->centre);

@@ -10,7 +10,7 @@ enum { PATH_BYTES = 4096 };
 
 typedef struct save_options {
     const char *to, *data, *config, *coder, *optimizer, *metric, *note;
-    double max_drop, stick, spread;
+    double max_drop, stick;
     int full_every, images, level;
     bool quantize;
 } save_options;
@@ -153,7 +153,7 @@ static int save(const gm__args *args, const save_options *o, gm_checkpoint_setti
 
 int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     gm__args args;
-    save_options o = {.full_every = 8, .stick = -1, .spread = -1, .images = 1000, .level = 1, .metric = "loss", .optimizer = "keep"};
+    save_options o = {.full_every = 8, .stick = -1, .images = 1000, .level = 1, .metric = "loss", .optimizer = "keep"};
     const gm__option options[] = {
         {"to", "DIR|FILE.gmc", "folder of checkpoints, or a single file that stands alone", GM__OPTION_TEXT, &o.to, 0, 0},
         {"quantize", NULL, "weights through the quantizer (default: without loss)", GM__OPTION_FLAG, &o.quantize, 0, 0},
@@ -164,8 +164,6 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
          0},
         {"stick", "S", "how far into a neighbouring bin a weight keeps its centre, in widths of the bin (default 0.15)",
          GM__OPTION_NUMBER, &o.stick, 0, 0.5},
-        {"spread", "P", "layers whose error the loss feels most have more bins, by this power of it (default 0.33)",
-         GM__OPTION_NUMBER, &o.spread, 0, 1},
         {"coder", "C", "rans (default), paper, rle or huffman", GM__OPTION_TEXT, &o.coder, 0, 0},
         {"optimizer", "O", "with --quantize: keep (default), drop or round the optimizer's state", GM__OPTION_TEXT,
          &o.optimizer, 0, 0},
@@ -188,15 +186,14 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     if (state == 3) return gm__usage_error(self, "--optimizer: '%s' is not keep, drop or round", o.optimizer);
     if (strcmp(o.metric, "loss") != 0 && strcmp(o.metric, "accuracy") != 0)
         return gm__usage_error(self, "--metric: '%s' is neither loss nor accuracy", o.metric);
-    if (!o.quantize && (o.max_drop > 0 || o.stick >= 0 || o.spread >= 0 || o.config != NULL || o.coder != NULL || state != 0))
-        return gm__usage_error(self, "--max-drop, --config, --stick, --spread, --coder and --optimizer need --quantize");
+    if (!o.quantize && (o.max_drop > 0 || o.stick >= 0 || o.config != NULL || o.coder != NULL || state != 0))
+        return gm__usage_error(self, "--max-drop, --config, --stick, --coder and --optimizer need --quantize");
     s.mode = o.quantize ? GM_CHECKPOINT_QUANTIZED : GM_CHECKPOINT_LOSSLESS;
     s.optimizer = (gm_checkpoint_optimizer)state;
     s.full_every = o.full_every;
     s.level = o.level;
     s.max_drop = o.max_drop;
     if (o.stick >= 0) s.stick = o.stick;
-    if (o.spread >= 0) s.spread = o.spread;
     if (o.config != NULL) snprintf(s.config, sizeof s.config, "%s", o.config);
     if (o.coder != NULL) snprintf(s.coder, sizeof s.coder, "%s", o.coder);
     return save(&args, &o, &s);

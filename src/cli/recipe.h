@@ -14,7 +14,7 @@ typedef struct gm__recipe_checkpoint {
     double every;  // epochs
     int keep, keep_every, full_every;
     int optimizer; // gm_checkpoint_optimizer
-    double max_drop, early_drop, distortion, stick, spread;
+    double max_drop, early_drop, distortion, stick;
     int metric;    // 0 loss, 1 accuracy
     int subnets;   // 0: the largest and the smallest are bounded, 1: the largest alone
     int images, trials, restores;

@@ -162,8 +162,6 @@ static const gm__setting settings[] = {
           "quantized: squared error of the weights, in squared movements of theirs since the last checkpoint; 0: not bounded"),
     STORE("stick", stick, GM__SETTING_DOUBLE, 0, 0.5, NULL,
           "quantized: how far into a neighbouring bin a weight keeps its centre, in widths of the bin; 0: nearest always"),
-    STORE("spread", spread, GM__SETTING_DOUBLE, 0, 1, NULL,
-          "quantized: layers whose error the loss feels most have more bins, by this power of it; 0: all the same"),
     STORE("metric", metric, GM__SETTING_NAME, 0, 0, metrics, "quantized: what max_drop bounds"),
     STORE("subnets", subnets, GM__SETTING_NAME, 0, 0, bounded, "quantized: which the bound is for"),
     STORE("images", images, GM__SETTING_INT, 1, 1000000, NULL, "quantized: held-out images it is measured on"),

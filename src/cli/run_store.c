@@ -101,7 +101,6 @@ bool gm__recipe_checkpoint_settings(const gm__recipe *recipe, gm_checkpoint_sett
     out->max_drop = c->max_drop;
     out->distortion = c->distortion;
     out->stick = c->stick;
-    out->spread = c->spread;
     out->most_trials = c->trials;
     snprintf(out->coder, sizeof out->coder, "%s", coders[c->coder]);
     return c->store != GM__STORE_NONE;

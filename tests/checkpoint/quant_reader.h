@@ -11,13 +11,13 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { RD_LEVELS = 34, RD_PRUNED = 32, RD_PROTECTED = 33 };
+enum { RD_LEVELS = 64, RD_PRUNED = 62, RD_PROTECTED = 63 };
 
 typedef struct rd_tensor {
     const char *name;
     uint64_t kind, count;
     int bins;
-    uint16_t centre[32];
+    uint16_t centre[62];
 } rd_tensor;
 
 typedef struct rd_state { // arrays of the caller, large enough
@@ -25,7 +25,7 @@ typedef struct rd_state { // arrays of the caller, large enough
     rd_tensor tensor[16];
     uint64_t weights;
     uint8_t *ids;
-    uint16_t *kept; // one a weight: its bf16 where the id is 33
+    uint16_t *kept; // one a weight: its bf16 where the id is 63
 } rd_state;
 
 // --- plain numbers
@@ -104,16 +104,12 @@ static inline uint64_t rd_number(rd_range *r, rd_model *m) {
 
 // --- sections
 static inline bool rd_codebooks(rd_range *r, rd_state *s, const rd_state *last) {
-    rd_model usual, same, step[64], gap[64];
-    rd_fresh(&usual, 1);
+    rd_model same, step[64], gap[64];
     rd_fresh(&same, 1);
     rd_fresh(step, 64);
     rd_fresh(gap, 64);
     for (int i = 0; i < s->tensors; i++) {
         rd_tensor *t = &s->tensor[i];
-        if (!rd_bit(r, &usual)) t->bins = (int)rd_direct(r, 5) + 1;
-        else if (last) t->bins = last->tensor[i].bins;
-        if (t->bins < 2) return false;
         bool known = last && last->tensor[i].bins == t->bins;
         if (known && rd_bit(r, &same)) {
             memcpy(t->centre, last->tensor[i].centre, sizeof t->centre);
@@ -145,7 +141,7 @@ static inline bool rd_row(rd_range *r, rd_model *favourite, rd_model *which, rd_
     for (int id = 0; id < RD_LEVELS; id++) {
         if (id == best || (id >= most && id < RD_PRUNED)) continue;
         int apart = id > c ? id - c : c - id;
-        int place = id == 32 ? 4 : id == 33 ? 5 : !difference ? 6 : c >= 32 ? 7 : apart > 3 ? 3 : apart;
+        int place = id == RD_PRUNED ? 4 : id == RD_PROTECTED ? 5 : !difference ? 6 : c >= RD_PRUNED ? 7 : apart > 3 ? 3 : apart;
         int n = rd_tree(r, size[place], 4), k = n - 1 < 3 ? n - 1 : 3;
         row[id] = n == 0 ? 0 : n == 1 ? 1 : (uint32_t)((1u << k | rd_direct(r, k)) << (n - 1 - k));
         if (row[id] >= left) return false;
@@ -262,7 +258,7 @@ static inline uint64_t rd_key(rd_bits *b, const rd_huffman *h) {
     }
     return UINT64_MAX;
 }
-static inline int rd_ring(int id, int size) { return id >= 32 ? size - 2 + id - 32 : id; }
+static inline int rd_ring(int id, int size) { return id >= RD_PRUNED ? size - 2 + id - RD_PRUNED : id; }
 
 static inline bool rd_paper(rd_state *s, const rd_state *last, int coder, const uint8_t *p, uint64_t bytes) {
     rd_bits b = {p, bytes, 0};
@@ -292,7 +288,7 @@ static inline bool rd_paper(rd_state *s, const rd_state *last, int coder, const 
                 done++;
                 ok = key != UINT64_MAX && key % 2 == 0 && (int)(key / 2) < size;
                 int d = (int)(key / 2), value = last ? (rd_ring(last->ids[j], size) - d + size) % size : d;
-                s->ids[j] = (uint8_t)(value >= size - 2 ? 32 + value - (size - 2) : value);
+                s->ids[j] = (uint8_t)(value >= size - 2 ? RD_PRUNED + value - (size - 2) : value);
             }
         }
         ok = ok && left == 0;

@@ -40,7 +40,7 @@ static double after_restores(uint64_t seed, float step, float prune) {
     gm__quant_settings s = test_settings();
     size_t n = test_shapes[LAYER].count;
     s.config = (gm__quant_config){.bins = 8, .embedding_bins = 16, .prune = prune, .protect = 0.0005f};
-    s.stick = s.spread = 0;
+    s.stick = 0;
     checkpoint_make(&c, 31);
     coded last = encode_ok(&c, &s, NULL);
     restored(last.state, &c);
@@ -65,13 +65,13 @@ static double after_restores(uint64_t seed, float step, float prune) {
 
 static void small_movements_are_not_lost(void **unused) {
     (void)unused;
-    const float step = 0.002f; // bins are 0.02 and wider
+    const float step = 0.002f; // bins are 0.03 and wider
     const double moved = MOVES * (double)step;
     assert_true(fabs(after_restores(0, step, 0)) < 0.25 * moved); // what the drawn thresholds are there for
     for (uint64_t seed = 100; seed < 400; seed += 100) {
         assert_true(fabs(after_restores(seed, step, 0) / moved - 1) < 0.15);
         assert_true(fabs(after_restores(seed, -step, 0) / -moved - 1) < 0.15);
-        assert_true(fabs(after_restores(seed, step, 0.2f) / moved - 1) < 0.25);
+        assert_true(fabs(after_restores(seed, step, 0.2f) / moved - 1) < 0.35);
     }
 }
 
@@ -118,15 +118,15 @@ static walk wander(float stick, int bins) {
     return w;
 }
 
-// Why `stick` is what it is: with fewer bytes and the same error as one that holds until the next centre, less of a drift is lost
-// at restores.
+// Why `stick` is what it is: with fewer bytes, the error is smaller than that of one that holds until the next centre, and less of a drift
+// is lost at restores.
 static void a_drift_among_noise_survives_restores(void **unused) {
     (void)unused;
-    walk far = wander(0.5f, 16), near = wander(gm__quant_settings_default().stick, 11);
+    walk far = wander(0.5f, 16), near = wander(gm__quant_settings_default().stick, 10);
     print_message("stick 0.5: %.2f of the drift kept, error %.2f, %.0f bytes; default: %.2f, %.2f, %.0f\n", far.kept, far.error,
                   far.bytes, near.kept, near.error, near.bytes);
-    assert_true(near.bytes < 0.97 * far.bytes && near.error < 1.1 * far.error);
-    assert_true(near.kept > 0.85 && near.kept > far.kept + 0.05);
+    assert_true(near.bytes < far.bytes && near.error < 0.9 * far.error);
+    assert_true(near.kept > 0.85 && near.kept > far.kept);
 }
 
 static void what_does_not_move_keeps_its_id(void **unused) {
@@ -217,7 +217,6 @@ static void protected_values_go_by_steps(void **unused) {
     size_t n = test_shapes[LAYER].count;
     gm__quant_settings s = test_settings();
     s.config = (gm__quant_config){.bins = 8, .embedding_bins = 16, .prune = 0, .protect = 0.2f};
-    s.spread = 0;
     checkpoint_make(&c, 36);
     coded first = encode_ok(&c, &s, NULL);
     const gm__part *p = &first.state->part[LAYER];
