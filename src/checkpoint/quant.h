@@ -96,6 +96,7 @@ typedef struct gm__quant_settings {
     gm__quant_config config;     // default: 16 bins, 16, prune 0.1 by magnitude, protect 0.0005
     gm__quant_coder coder;       // default rans
     gm__quant_codebook codebook; // default warm
+    float density;               // default 0.2: centres lie where this power of the density of weights says; 0: evenly, 1: as in k-means
     float sigma;                 // default 0.2: share of the frequency in a weight of k-means (codebook kmeans only)
     bool by_max;                 // k-means weights divided by their maximum instead of their sum; default false
     float stick;                 // default 0.15: a weight keeps its previous id while it lies within this share of the

@@ -11,7 +11,6 @@
 #include <math.h>
 
 enum { BATCH = 512, RANKS = 65536, SIGN = RANKS / 2, EXACT_POINTS = 384, LLOYD_WARM = 2, LLOYD_COLD = 3, LLOYD_PAPER = 20 };
-static const float flat = 0.2f;    // 1: k-means
 static const double settled = 1.02; // a codebook is kept while a better one would not save more loss than this
 
 typedef struct room { // of one group
@@ -19,6 +18,7 @@ typedef struct room { // of one group
     uint16_t *table;  // RANKS: centres by the upper bits of the float (fill_table)
     double *x, *w;    // points, RANKS each
     double *mass;     // how many weights each stands for
+    float density;    // of the settings
 } room;
 
 // Buckets of magnitude in use: the ranks of negative numbers are SIGN - 1 - bucket, of the others SIGN + bucket.
@@ -109,13 +109,13 @@ static double rank_value(int rank) { // the middle of the bucket
 
 // Training moves all weights of a tensor about as far, and against that movement the width of a bin decides what it costs in bits and what a
 // restore loses. So centres should lie evenly, but for the few weights far out: the weight of a point is its width times its density
-// to the power of `flat`, where that of k-means is its width times its density.
+// to the power of `density` (0.2), where that of k-means is its width times its density.
 static int add_point(room *r, int bucket, bool negative, int n) {
     int rank = negative ? SIGN - 1 - bucket : SIGN + bucket;
     if (!r->count[rank]) return n;
     int octave = gm_max(bucket / GM__OCTAVE, 1) - 134; // of the width
     r->x[n] = rank_value(rank);
-    r->w[n] = exp2((double)(1 - flat) * octave) * (double)powf((float)r->count[rank], flat);
+    r->w[n] = exp2((double)(1 - r->density) * octave) * (double)powf((float)r->count[rank], r->density);
     r->mass[n] = r->count[rank];
     return n + 1;
 }
@@ -362,8 +362,8 @@ static void keep_values(const gm__quant_tensor *t, const gm__part *p, const gm__
     }
 }
 
-static gm_status room_init(room *r, gm_error *err) {
-    *r = (room){.count = gm_alloc(RANKS, sizeof *r->count), .table = gm_alloc(RANKS, sizeof *r->table),
+static gm_status room_init(room *r, float density, gm_error *err) {
+    *r = (room){.density = density, .count = gm_alloc(RANKS, sizeof *r->count), .table = gm_alloc(RANKS, sizeof *r->table),
                 .x = gm_alloc(RANKS, sizeof *r->x), .w = gm_alloc(RANKS, sizeof *r->w),
                 .mass = gm_alloc(RANKS, sizeof *r->mass)};
     return r->count && r->table && r->x && r->w && r->mass ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to assign weights");
@@ -394,7 +394,7 @@ gm_status gm__quant_assign(const gm__quant_tensor *tensor, int tensors, const gm
     for (int k = 0; k < GM__QUANT_KINDS; k++)
         if (scores->magnitude[k]) w->threshold[k] = gm__score_thresholds(scores, k, &s->config);
     int groups = gm__quant_groups(tensor, tensors, s->parallel, w->first);
-    for (int g = 0; g < groups && status == GM_OK; g++) status = room_init(&w->room[g], err);
+    for (int g = 0; g < groups && status == GM_OK; g++) status = room_init(&w->room[g], s->density, err);
     if (status == GM_OK) gm__quant_run(s->parallel, groups, assign_task, w);
     for (int g = 0; g < groups && status == GM_OK; g++)
         if (w->error[g].status != GM_OK) status = gm_fail(err, w->error[g].status, "%s", w->error[g].text);

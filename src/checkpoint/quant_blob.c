@@ -164,7 +164,8 @@ gm_status gm__quant_encode(const gm__quant_tensor *tensor, int tensors, const gm
     gm__counts *counts = NULL;
     gm__quant_report r = {0};
     parts p = {0};
-    if (!gm__quant_config_valid(&s->config) || !(s->stick >= 0 && s->stick <= 0.5f) || !(s->sigma >= 0 && s->sigma <= 1) ||
+    if (!gm__quant_config_valid(&s->config) || !(s->stick >= 0 && s->stick <= 0.5f) || !(s->density >= 0 && s->density <= 1) ||
+        !(s->sigma >= 0 && s->sigma <= 1) ||
         (unsigned)s->coder > GM__QUANT_HUFFMAN || (unsigned)s->codebook > GM__QUANT_KMEANS)
         return gm_fail(err, GM_ERR_RANGE, "quantizer: a setting is out of range (bins %d, prune %g, protect %g, stick %g, sigma "
                        "%g)", s->config.bins, (double)s->config.prune, (double)s->config.protect, (double)s->stick,

@@ -8,7 +8,7 @@
 gm__quant_settings gm__quant_settings_default(void) {
     return (gm__quant_settings){
         .config = {.bins = 16, .embedding_bins = 16, .prune = 0.1f, .protect = 0.0005f},
-        .coder = GM__QUANT_RANS, .codebook = GM__QUANT_WARM, .sigma = 0.2f, .stick = 0.15f, .parallel = true, .seed = 1};
+        .coder = GM__QUANT_RANS, .codebook = GM__QUANT_WARM, .density = 0.2f, .sigma = 0.2f, .stick = 0.15f, .parallel = true, .seed = 1};
 }
 
 bool gm__quant_config_valid(const gm__quant_config *c) {

@@ -153,7 +153,7 @@ static int save(const gm__args *args, const save_options *o, gm_checkpoint_setti
 
 int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     gm__args args;
-    save_options o = {.full_every = 8, .stick = -1, .images = 1000, .level = 1, .metric = "loss", .optimizer = "keep"};
+    save_options o = {.full_every = 8, .stick = -1, .images = 1000, .level = 1, .metric = "loss", .optimizer = "round"};
     const gm__option options[] = {
         {"to", "DIR|FILE.gmc", "folder of checkpoints, or a single file that stands alone", GM__OPTION_TEXT, &o.to, 0, 0},
         {"quantize", NULL, "weights through the quantizer (default: without loss)", GM__OPTION_FLAG, &o.quantize, 0, 0},
@@ -165,7 +165,7 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
         {"stick", "S", "how far into a neighbouring bin a weight keeps its centre, in widths of the bin (default 0.15)",
          GM__OPTION_NUMBER, &o.stick, 0, 0.5},
         {"coder", "C", "rans (default), paper, rle or huffman", GM__OPTION_TEXT, &o.coder, 0, 0},
-        {"optimizer", "O", "with --quantize: keep (default), drop or round the optimizer's state", GM__OPTION_TEXT,
+        {"optimizer", "O", "with --quantize: keep, drop or round (default) the optimizer's state", GM__OPTION_TEXT,
          &o.optimizer, 0, 0},
         {"data", "D", "data set to measure with (default: that of recipe.yaml beside FILE)", GM__OPTION_TEXT, &o.data, 0,
          0},
@@ -186,7 +186,7 @@ int gm__checkpoint_save(const gm__command *self, int argc, char **argv) {
     if (state == 3) return gm__usage_error(self, "--optimizer: '%s' is not keep, drop or round", o.optimizer);
     if (strcmp(o.metric, "loss") != 0 && strcmp(o.metric, "accuracy") != 0)
         return gm__usage_error(self, "--metric: '%s' is neither loss nor accuracy", o.metric);
-    if (!o.quantize && (o.max_drop > 0 || o.stick >= 0 || o.config != NULL || o.coder != NULL || state != 0))
+    if (!o.quantize && (o.max_drop > 0 || o.stick >= 0 || o.config != NULL || o.coder != NULL || strcmp(o.optimizer, "round") != 0))
         return gm__usage_error(self, "--max-drop, --config, --stick, --coder and --optimizer need --quantize");
     s.mode = o.quantize ? GM_CHECKPOINT_QUANTIZED : GM_CHECKPOINT_LOSSLESS;
     s.optimizer = (gm_checkpoint_optimizer)state;

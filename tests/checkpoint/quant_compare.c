@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// quant_compare [--preset NAME] [--config TEXT] [--stick X] [--codebook kmeans|exact] STATE.safetensors...
+// quant_compare [--preset NAME] [--config TEXT] [--stick X] [--density X] [--codebook kmeans|exact] STATE.safetensors...
 // Every way to make checkpoints small, on the same consecutive training states: ratio of the weights over all of them, and the
 // relative squared error of what would be restored. No evaluation, no restore: what it says of quality is the error alone.
 // States name their weights params/NAME (momentum/NAME beside them); --preset reads older ones, whose weights are one tensor.
@@ -195,6 +195,7 @@ int main(int argc, char **argv) {
         if (strcmp(argv[first], "--preset") == 0) c->preset = value;
         else if (strcmp(argv[first], "--config") == 0) status = gm__quant_config_parse(value, &c->s.config, &err);
         else if (strcmp(argv[first], "--stick") == 0) c->s.stick = strtof(value, NULL);
+        else if (strcmp(argv[first], "--density") == 0) c->s.density = strtof(value, NULL);
         else if (strcmp(argv[first], "--codebook") == 0 && strcmp(value, "kmeans") == 0) c->s.codebook = GM__QUANT_KMEANS;
         else if (strcmp(argv[first], "--codebook") == 0 && strcmp(value, "exact") == 0) c->s.codebook = GM__QUANT_EXACT;
         else status = gm_fail(&err, GM_ERR_ARGUMENT, "unknown option %.60s", argv[first]);
@@ -204,7 +205,7 @@ int main(int argc, char **argv) {
         status = gm_model_graph(c->preset, &s, &c->graph, &err);
     }
     if (status == GM_OK && first >= argc)
-        status = gm_fail(&err, GM_ERR_ARGUMENT, "usage: quant_compare [--preset NAME] [--config TEXT] [--stick X] [--codebook kmeans|exact] STATE...");
+        status = gm_fail(&err, GM_ERR_ARGUMENT, "usage: quant_compare [--preset NAME] [--config TEXT] [--stick X] [--density X] [--codebook kmeans|exact] STATE...");
     gm_tensor_file *last = NULL;
     for (int i = first; i < argc && status == GM_OK; i++) {
         gm_tensor_file *f = NULL;

@@ -82,7 +82,7 @@ typedef struct walk { // of a run with restores
 } walk;
 
 // Weights that wander, and drift by a fifth of that, with a restore after every eighth checkpoint.
-static walk wander(float stick, int bins) {
+static walk wander(float stick, float density, int bins) {
     enum { BETWEEN = 8, RESTORES = 8 };
     const float noise = 0.009f, drift = noise / 5;
     checkpoint c;
@@ -91,6 +91,7 @@ static walk wander(float stick, int bins) {
     size_t n = test_shapes[LAYER].count;
     s.config = (gm__quant_config){.bins = bins, .embedding_bins = 16, .prune = 0, .protect = 0.0005f};
     s.stick = stick;
+    s.density = density;
     checkpoint_make(&c, 37);
     coded last = encode_ok(&c, &s, NULL);
     restored(last.state, &c);
@@ -122,9 +123,10 @@ static walk wander(float stick, int bins) {
 // is lost at restores.
 static void a_drift_among_noise_survives_restores(void **unused) {
     (void)unused;
-    walk far = wander(0.5f, 16), near = wander(gm__quant_settings_default().stick, 10);
-    print_message("stick 0.5: %.2f of the drift kept, error %.2f, %.0f bytes; default: %.2f, %.2f, %.0f\n", far.kept, far.error,
-                  far.bytes, near.kept, near.error, near.bytes);
+    const gm__quant_settings s = gm__quant_settings_default();
+    walk far = wander(0.5f, s.density, 16), near = wander(s.stick, s.density, 10);
+    print_message("stick 0.5: %.2f of the drift kept, error %.2f, %.0f bytes; default: %.2f, %.2f, %.0f\n",
+                  far.kept, far.error, far.bytes, near.kept, near.error, near.bytes);
     assert_true(near.bytes < far.bytes && near.error < 0.9 * far.error);
     assert_true(near.kept > 0.85 && near.kept > far.kept);
 }
