@@ -144,7 +144,8 @@ typedef struct sums {
 
 static double cost(const sums *s, int from, int to) { // of points from..to-1 around their mean
     double w = s[to].w - s[from].w, wx = s[to].wx - s[from].wx, wxx = s[to].wxx - s[from].wxx;
-    return w > 0 ? fmax(wxx - wx * wx / w, 0) : 0;
+    double rest = wxx - wx * wx / w;
+    return w > 0 && rest > 0 ? rest : 0;
 }
 
 // best[j]: loss of the first j points in c + 1 cells, split[j]: where the last of them starts.
