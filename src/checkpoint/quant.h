@@ -58,7 +58,7 @@ bool gm__quant_takes(size_t count, const float *weights);
 // ---------------------------------------------------------------------------------------------
 // Settings.
 typedef struct gm__quant_config { // one point of the cube
-    int bins;            // the search takes 6, 8, 10, 12, 14, 17, 21, 28, 40, 62
+    int bins;            // the search takes 5, 6, 8, 10, 12, 15, 20, 28, 40, 62
     int embedding_bins;  // 16, 32
     float prune;         // fraction of a kind that becomes 0: 0, .1, .2, .3, .4, .5
     float protect;       // fraction kept as bf16, by each of the two scores: .0005, .005, .01, .05, .2

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const int bins_of[] = {6, 8, 10, 12, 14, 17, 21, 28, 40, 62}, embedding_of[] = {16, 32};
+static const int bins_of[] = {5, 6, 8, 10, 12, 15, 20, 28, 40, 62}, embedding_of[] = {16, 32};
 static const float prune_of[] = {0.5f, 0.4f, 0.3f, 0.2f, 0.1f, 0}, protect_of[] = {0.0005f, 0.005f, 0.01f, 0.05f, 0.2f};
 enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bins_of };
 // What loss rises by goes with the squared error of the weights, but not closely: at the next checkpoint the same configuration
@@ -18,8 +18,8 @@ static const double believed = 0.25;  // a measured rise below this is taken for
 // And of the bits: what another configuration must get by with; what is allowed where the error could be twice as large, to one whose
 // error is larger by so much: the change is paid for once, and the coarser one saves ever after.
 static const double worthwhile = 0.85, in_the_long_run = 1.1, coarser = 1.25;
-// The error may be `distortion` times what training moved the weights by. A checkpoint soon after another, with less than half of its
-// movement, counts as if it had as much, but not as more than so many times its own.
+// The error may be `distortion` times what training moved the weights by. Where that is less than the last time (checkpoints are not evenly
+// spaced), it counts as if it were as much, but not as more than so many times its own: a change of bins costs more than it is worth.
 static const double soon = 4;
 static const double room = 0.8; // of that bound, what another configuration may take, so that the next checkpoint can stay with it
 static const double floor_of_error = 0.001; // where training hardly moves any more, no finer is asked for than a good 24 bins
@@ -321,7 +321,7 @@ static void set_bounds(job *j, const gm__quant_state *last) {
     if (!last || gm__quant_shapes(&j->tensor->shape, sizeof *j->tensor, j->tensors) != last->shapes) return; // of other tensors
     now->moved = fmax(gm__quant_error(j->tensor, last) - (j->search->restored ? 0 : last->error), 0);
     if (j->search->distortion <= 0) return;
-    double steady = now->moved < before->moved / 2 ? fmin(before->moved, soon * now->moved) : now->moved;
+    double steady = fmax(fmin(before->moved, soon * now->moved), now->moved);
     j->out->max_error = fmax(j->search->distortion * steady, floor_of_error);
     j->aim_error = room * j->out->max_error;
 }
