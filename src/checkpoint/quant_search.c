@@ -19,7 +19,8 @@ static const double believed = 0.25;  // a measured rise below this is taken for
 // error is larger by so much: the change is paid for once, and the coarser one saves ever after.
 static const double worthwhile = 0.85, in_the_long_run = 1.1, coarser = 1.25;
 // The error may be `distortion` times what training moved the weights by. Where that is less than the last time (checkpoints are not evenly
-// spaced), it counts as if it were as much, but not as more than so many times its own: a change of bins costs more than it is worth.
+// spaced), it counts as if it were as much, but not as more than so many times its own; and what is coarser must do for both: bins that go back and
+// forth cost more than they save.
 static const double soon = 4;
 static const double room = 0.8; // of that bound, what another configuration may take, so that the next checkpoint can stay with it
 static const double floor_of_error = 0.001; // where training hardly moves any more, no finer is asked for than a good 24 bins
@@ -41,7 +42,7 @@ typedef struct job {
     bool by_sensitivity;
     int embedding_bins;
     double may_rise[GM__QUANT_METRICS]; // a figure, relatively
-    double aim_error;                   // of max_error, what another configuration may take
+    double aim_error, coarse_error;     // of max_error, what another configuration may take; a coarser one
     bool fresh; // every weight goes to its nearest centre: less error, more bits
     struct {
         double bits, wrong; // bits a weight (0: not known), squared error of the weights
@@ -241,11 +242,12 @@ static gm_status promising(job *j, const gm__cell *from, int distance, double fe
 // What to measure first: the last configuration; or what is clearly cheaper, or will be, if it promises to keep the bounds, too; or, where
 // the last one's error is beyond its bound, which is known without measuring, the cheapest whose error is not.
 static gm_status first_guess(job *j, const gm__quant_state *last, const gm__cell *from, gm__cell *next, gm_error *err) {
-    double bits, wrong, most = j->aim_error;
+    double bits, wrong, most;
     *next = *from;
     gm_status status = cost_of(j, from, &bits, &wrong, err);
-    bool good = wrong <= j->out->max_error, far_off = isfinite(most) && 2 * wrong < most, found = false;
+    bool good = wrong <= j->out->max_error, far_off = isfinite(j->coarse_error) && 2 * wrong < j->coarse_error, found = false;
     double least = !good ? INFINITY : far_off ? in_the_long_run * bits : worthwhile * bits;
+    most = good ? j->coarse_error : j->aim_error;
     if (good) most = fmin(most, wrong * fmax(spare / fmax(last->hint.strain, believed), 1));
     for (int steps = j->search->distance; status == GM_OK && !found && steps <= (good ? j->search->distance : FAR); steps *= 2)
         status = promising(j, from, steps, far_off ? coarser * wrong : 0, most, least, !good, next, &found, err);
@@ -317,13 +319,14 @@ static void set_bounds(job *j, const gm__quant_state *last) {
         double fell = before->base[m] != 0 ? (before->base[m] - now->base[m]) / fmax(fabs(now->base[m]), 1e-12) : 0;
         j->may_rise[m] = fmax(j->search->max_drop, fell / 2);
     }
-    j->out->max_error = j->aim_error = INFINITY;
+    j->out->max_error = j->aim_error = j->coarse_error = INFINITY;
     if (!last || gm__quant_shapes(&j->tensor->shape, sizeof *j->tensor, j->tensors) != last->shapes) return; // of other tensors
     now->moved = fmax(gm__quant_error(j->tensor, last) - (j->search->restored ? 0 : last->error), 0);
     if (j->search->distortion <= 0) return;
     double steady = fmax(fmin(before->moved, soon * now->moved), now->moved);
     j->out->max_error = fmax(j->search->distortion * steady, floor_of_error);
     j->aim_error = room * j->out->max_error;
+    j->coarse_error = before->moved > 0 ? room * fmax(j->search->distortion * fmin(before->moved, now->moved), floor_of_error) : j->aim_error;
 }
 
 gm_status gm__quant_search(const gm__quant_tensor *tensor, int tensors, const gm__quant_settings *s,
