@@ -28,6 +28,8 @@ GM_API void gm_profile_fini(gm_profile *p);
 // Makes latency monotone in batch and along the front (isotonic fit), drops dominated subnets (specs: superserve 2.8),
 // sorts by accuracy. Errors on an empty profile or values out of range.
 GM_API gm_status gm_profile_regularise(gm_profile *p, gm_error *err);
+// The median of p99 / p50 over subnets and batches: how far out the tail lies that policies plan with; 1 at least once regularised.
+GM_API double gm_profile_tail(const gm_profile *p);
 
 // The six subnets of SuperServe's plots (NSDI 2025) with the made-up latencies of specs superserve 3.1: linear in the batch
 // between 1 and 16, all times multiplied by scale (> 0; 1.7 in that table). full_grid: every batch 1..16, not 1,2,4,8,16.

@@ -119,6 +119,21 @@ static gm_status smooth(gm_profile *p, gm_error *err) {
     return status;
 }
 
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double gm_profile_tail(const gm_profile *p) {
+    double ratio[GM_PROFILE_BATCHES * 64]; // of more subnets, every so-manieth
+    int stride = (p->subnets + 63) / 64, n = 0;
+    for (int i = 0; i < p->subnets; i += stride)
+        for (int b = 0; b < p->batches; b++) ratio[n++] = (double)p->subnet[i].p99_ns[b] / (double)p->subnet[i].p50_ns[b];
+    if (n == 0) return 1;
+    qsort(ratio, (size_t)n, sizeof *ratio, by_size);
+    return ratio[n / 2];
+}
+
 gm_status gm_profile_regularise(gm_profile *p, gm_error *err) {
     gm_status status = check(p, err);
     if (!status) status = keep_front(p, err);

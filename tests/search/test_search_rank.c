@@ -162,6 +162,19 @@ static void a_slower_and_less_accurate_subnet_is_dropped(void **state) {
     gm_profile_fini(&p);
 }
 
+static void the_tail_is_that_of_the_middle_cell(void **state) {
+    (void)state;
+    gm_profile p = noisy_profile(200, 1), none = {0};
+    for (int i = 0; i < 200; i++)
+        for (int b = 0; b < p.batches; b++) {
+            p.subnet[i].p50_ns[b] = 1000 * (i + 1);
+            p.subnet[i].p99_ns[b] = p.subnet[i].p50_ns[b] * (i % 10 == 0 ? 40 : 2);
+        }
+    assert_true(gm_profile_tail(&p) == 2);
+    assert_true(gm_profile_tail(&none) == 1);
+    gm_profile_fini(&p);
+}
+
 static void a_profile_that_cannot_be_is_refused(void **state) {
     (void)state;
     gm_error err = {0};
@@ -196,6 +209,7 @@ int main(void) {
         cmocka_unit_test(rank_correlation_matches_known_cases),
         cmocka_unit_test(a_noisy_profile_becomes_a_front_that_ascends),
         cmocka_unit_test(a_slower_and_less_accurate_subnet_is_dropped),
+        cmocka_unit_test(the_tail_is_that_of_the_middle_cell),
         cmocka_unit_test(a_profile_that_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
