@@ -168,12 +168,6 @@ static void print(row *r, const row *peer, FILE *json, bool first) {
                 middle / of_peer, low, high, middle_back, r->ratio, r->ratio_weights);
 }
 
-static bool read_image(const char *path, gm_tensor_image **out) {
-    uint8_t *data = NULL;
-    size_t bytes = 0;
-    return ok(gm_file_read(path, (size_t)8 << 30, &data, &bytes, &err)) && ok(gm_tensor_image_take(data, bytes, out, &err));
-}
-
 int main(int argc, char **argv) {
     enum { ROWS = 8 };
     static row rows[ROWS] = {{.name = "zstd -1"}, {.name = "zstd -3"}, {.name = "bf16 (lossy)"},
@@ -189,7 +183,7 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc) fine = (runs = atoi(argv[++i])) >= 1 && runs <= MOST_RUNS;
         else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc) fine = (json = fopen(argv[++i], "w")) != NULL;
         else if (strcmp(argv[i], "--images") == 0 && i + 2 < argc) {
-            fine = read_image(argv[i + 1], &before) && read_image(argv[i + 2], &now);
+            fine = ok(gm_tensor_image_read(argv[i + 1], &before, &err)) && ok(gm_tensor_image_read(argv[i + 2], &now, &err));
             i += 2;
         } else fine = false;
     }

@@ -42,16 +42,17 @@ GM_API gm_status gm_tensor_writer_add_filled(gm_tensor_writer *w, const char *na
 GM_API gm_status gm_tensor_writer_commit(gm_tensor_writer *w, const char *path, gm_error *err); // frees w in every case
 GM_API void gm_tensor_writer_destroy(gm_tensor_writer *w);
 
-// The same bytes in memory, shared: who holds an image reads it, and nobody writes to one that others hold, too.
+// The bytes of such a file in memory, shared: who holds an image reads it, and nobody writes to one that others hold, too.
 typedef struct gm_tensor_image {
     uint8_t *data;
     size_t bytes, room;
     atomic_int holders;
 } gm_tensor_image;
-// Into *image: NULL, or one that the caller holds, which is written over when nobody else does and given up otherwise.
+// What commit would write, into *image: NULL, or one that the caller holds, which is written over when nobody else does and given up otherwise.
 GM_API gm_status gm_tensor_writer_image(const gm_tensor_writer *w, gm_tensor_image **image, gm_error *err);
 // Out of bytes that are there already, allocated with gm_alloc; they are the image's from now on, or freed when this fails.
 GM_API gm_status gm_tensor_image_take(uint8_t *data, size_t bytes, gm_tensor_image **out, gm_error *err);
+GM_API gm_status gm_tensor_image_read(const char *path, gm_tensor_image **out, gm_error *err); // any bytes: parsing checks them
 GM_API gm_tensor_image *gm_tensor_image_hold(gm_tensor_image *image);
 GM_API void gm_tensor_image_release(gm_tensor_image *image); // the last one frees it; NULL allowed
 

@@ -231,7 +231,7 @@ static gm_tensor_image *restored(const packing *p, size_t head) {
         gm_free(copy);
         return NULL;
     }
-    gm_tensor_image_take(copy, k->bytes, &out, NULL); // or NULL, and the next one stands alone
+    gm_tensor_image_take(copy, k->bytes, &out, NULL); // or NULL, and the exact tensors of the next one stand alone
     return out;
 }
 

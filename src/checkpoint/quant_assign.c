@@ -2,7 +2,8 @@
 // From tensors to ids: tiers by thresholds, a codebook for what is left, the nearest centre by a table over the 16 upper bits
 // of the float. Protected comes before pruned: a large weight without gradient must not vanish because sensitivity prunes.
 //
-// Three things differ from the paper. Centres start from the last checkpoint's and stay put while they are good. With `stick` a
+// Four things differ from the paper. Centres lie almost evenly, not where weights are dense. They start from the last checkpoint's and stay put
+// while they are good. With `stick` a
 // weight keeps its id while it lies beyond the edge of its bin (or of a tier), but not as far as the next centre: weights jitter, and
 // those near an edge would migrate back and forth at every checkpoint, for no gain in quality. And after a restore thresholds
 // are drawn (quant_dither.c).

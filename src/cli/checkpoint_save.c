@@ -114,8 +114,6 @@ static int report_save(const gm__args *args, const char *to, const gm_checkpoint
 static int save(const gm__args *args, const save_options *o, gm_checkpoint_settings *s) {
     const char *path = args->positional[0];
     gm_error err = {0};
-    uint8_t *data = NULL;
-    size_t bytes = 0;
     gm_tensor_image *image = NULL;
     gm_tensor_file *file = NULL;
     gm__yardstick y = {0};
@@ -123,8 +121,7 @@ static int save(const gm__args *args, const save_options *o, gm_checkpoint_setti
     gm_checkpoint_info info;
     json_t *before = NULL, *after = NULL;
     bool measured = o->quantize && (o->max_drop > 0 || o->data != NULL);
-    gm_status status = gm_file_read(path, (size_t)16 << 30, &data, &bytes, &err);
-    if (status == GM_OK) status = gm_tensor_image_take(data, bytes, &image, &err);
+    gm_status status = gm_tensor_image_read(path, &image, &err);
     if (status == GM_OK) status = gm_tensor_file_parse(image->data, image->bytes, path, &file, &err);
     if (status == GM_OK && measured) status = open_yardstick(&y, file, path, o, &err);
     if (status == GM_OK && measured && (status = gm__yardstick_measure(&y, file, &err)) == GM_OK) before = top1_json(&y);

@@ -113,7 +113,7 @@ static int show_table(const gm_profile *p, int measured, const char *path) {
 
 static void warn_of_tail(const gm_profile *p) {
     const double calm = 1.5;
-    double tail = p->subnets > 0 ? gm_profile_tail(p) : 1;
+    double tail = gm_profile_tail(p);
     if (tail > calm)
         gm_log(GM_LOG_WARN, "the 99th percentile is %.1f times the median: the machine was busy. Policies plan with it and will take smaller "
                "subnets than they need to: profile again when nothing else runs", tail);
@@ -136,7 +136,7 @@ static int measure(const options *o, const gm__workbench_settings *where, const 
         // the name that the user gave, e.g. folder:PATH, may be longer than what a profile keeps
         snprintf(profile.data, sizeof profile.data, "%.31s", bench.recipe.train.data);
         result = gm_profile_regularise(&profile, &err);
-        warn_of_tail(&profile);
+        if (result == GM_OK) warn_of_tail(&profile);
     }
     if (result == GM_OK)
         result = gm_profile_save(&profile, gm_model_hash(bench.model), path, &err);

@@ -119,7 +119,7 @@ static gm_status smooth(gm_profile *p, gm_error *err) {
     return status;
 }
 
-static int by_size(const void *a, const void *b) {
+static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
@@ -130,7 +130,7 @@ double gm_profile_tail(const gm_profile *p) {
     for (int i = 0; i < p->subnets; i += stride)
         for (int b = 0; b < p->batches; b++) ratio[n++] = (double)p->subnet[i].p99_ns[b] / (double)p->subnet[i].p50_ns[b];
     if (n == 0) return 1;
-    qsort(ratio, (size_t)n, sizeof *ratio, by_size);
+    qsort(ratio, (size_t)n, sizeof *ratio, by_value);
     return ratio[n / 2];
 }
 

@@ -219,13 +219,6 @@ static gm_status read_state(gm__run *r, const gm_tensor_file *f, const char *pat
     return read_buffers(r, f, path, err);
 }
 
-static gm_status read_image(const char *path, gm_tensor_image **out, gm_error *err) {
-    uint8_t *data = NULL;
-    size_t bytes = 0;
-    gm_status status = gm_file_read(path, (size_t)16 << 30, &data, &bytes, err);
-    return status == GM_OK ? gm_tensor_image_take(data, bytes, out, err) : status;
-}
-
 gm_status gm__state_go_back(gm__run *r, gm_error *err) {
     gm_tensor_file *file = NULL;
     gm_status status = gm_tensor_file_parse(r->good->data, r->good->bytes, "the last good state", &file, err);
@@ -242,7 +235,7 @@ gm_status gm__state_load(gm__run *r, gm_error *err) {
     gm__state_path(r->dir, path, sizeof path);
     if (!store && !gm_path_exists(path)) return gm_fail(err, GM_ERR_NOT_FOUND, "%.200s does not exist", path);
     if (store) snprintf(path, sizeof path, "the newest checkpoint of %.900s", r->dir);
-    gm_status status = store ? store->load(store->self, &image, err) : read_image(path, &image, err);
+    gm_status status = store ? store->load(store->self, &image, err) : gm_tensor_image_read(path, &image, err);
     if (status == GM_OK) status = gm_tensor_file_parse(image->data, image->bytes, path, &file, err);
     if (status == GM_OK) status = read_state(r, file, path, err);
     gm_tensor_file_destroy(file);
