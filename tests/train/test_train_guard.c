@@ -10,10 +10,12 @@ typedef struct breaker {
     uint64_t from, to; // steps whose gradient is infinite
     int planned;
     double beta, lr;   // of the step after `to`
+    uint64_t after;    // hash of its gradient
 } breaker;
 
 static void break_gradient(void *self, uint64_t step, float *grads, size_t count) {
-    const breaker *b = self;
+    breaker *b = self;
+    if (step == b->to) b->after = gm_hash64(grads, count * sizeof *grads, 0);
     if (step >= b->from && step < b->to) grads[count / 3] = (float)(1e38 * 1e38);
 }
 
@@ -75,6 +77,24 @@ static void a_broken_step_is_rolled_back_and_subnets_weigh_half(void **state) {
     assert_ok(run(&s, &calm, folder, false, &result, &err));
     assert_true(b.lr == 0.5 * calm.lr);
     folder_remove(folder);
+}
+
+// States are kept at steps 40, 48, 56: a break at 50 goes back to the weights of 48, as one break after another from 48 on does.
+static void a_roll_back_gives_the_weights_of_the_last_good_state(void **state) {
+    (void)state;
+    breaker one = {.from = 50, .to = 51}, all = {.from = 48, .to = 51}, none = {.from = 51, .to = 51}, *const each[] = {&one, &all, &none};
+    gm_train_settings s = small_settings();
+    s.strategy = GM_STRATEGY_PLAIN;
+    for (int i = 0; i < 3; i++) {
+        gm_error err = {0};
+        gm_train_result result;
+        char folder[256];
+        folder_name(folder, sizeof folder, "back");
+        assert_ok(run(&s, each[i], folder, false, &result, &err));
+        folder_remove(folder);
+    }
+    assert_true(one.after == all.after);
+    assert_true(one.after != none.after);
 }
 
 static void a_loss_that_stays_broken_is_explained(void **state) {
@@ -161,6 +181,7 @@ static int one_thread(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_spike_is_a_multiple_of_the_median_and_near_chance),
                                        cmocka_unit_test(a_broken_step_is_rolled_back_and_subnets_weigh_half),
+                                       cmocka_unit_test(a_roll_back_gives_the_weights_of_the_last_good_state),
                                        cmocka_unit_test(a_loss_that_stays_broken_is_explained),
                                        cmocka_unit_test(a_full_disk_is_an_error_and_the_state_stays),
                                        cmocka_unit_test(every_allocation_may_fail)};
