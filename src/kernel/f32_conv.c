@@ -228,9 +228,10 @@ static void gather_position(const grid *g, const void *x, int image, int y, int 
 
 static void gather_part(work *w, const grid *g, const void *x, int first, int count) {
     int image = first / (g->gh * g->gw), y = first / g->gw % g->gh, column = first % g->gw;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count && g->mode == DIRECT; i++) w->position[i] = first + i; // the grid is the map
+    for (int i = 0; i < count && g->mode == GATHER; i++) {
         w->position[i] = output_position(g, image, y, column);
-        if (g->mode == GATHER) gather_position(g, x, image, y, column, w->strip + (size_t)i * (size_t)g->lds);
+        gather_position(g, x, image, y, column, w->strip + (size_t)i * (size_t)g->lds);
         if (++column == g->gw) {
             column = 0;
             if (++y == g->gh) {

@@ -9,7 +9,7 @@
 #include "kernel/x86/winograd_vec.h"
 #include <math.h>
 
-enum { ROWS = VEC == 16 ? 12 : 6, PANELS = VEC == 16 ? 2 : 1 };
+enum { ROWS = VEC == 16 ? 12 : 6, PANELS = VEC == 16 ? 2 : 1, HALVES = GM__PANEL / VEC }; // HALVES: vectors of a panel
 enum { AHEAD = 16 * GM__PANEL }; // elements of B prefetched ahead: 16 steps
 
 // Elements of B (or dw) from the first to the second vector of a row.
@@ -75,28 +75,44 @@ static void finish(const gm__f32_tile *t, int vectors, float acc[][2][VEC]) {
             v = vec_act(o->act, v);
             if (o->accumulate) v += load_any(o->type, y, o->unit);
             store_any(o->type, y, vec_keep(v, lanes), o->unit);
+            if (vectors < HALVES && !o->accumulate) memset(y + VEC * size, 0, VEC * size);
         }
     }
 }
 
-// The common epilogue: f32, at most a clamp; accumulators stay in registers.
-GM__INLINE void finish_clamp(const int rows, const int vectors, const gm__f32_tile *t, vec acc[][2]) {
+// The common epilogues: f32, a clamp at most, or the h-swish of MobileNetV3; accumulators stay in registers. whole: no lane of the
+// vectors lies beyond the channels.
+GM__INLINE void finish_f32(const int rows, const int vectors, const bool hswish, const bool whole, const gm__f32_tile *t,
+                           vec acc[][2]) {
     const gm__f32_out *o = t->out;
     const float low = o->act == GM_ACT_NONE ? -INFINITY : 0.0f, high = o->act == GM_ACT_RELU6 ? 6.0f : INFINITY;
-#pragma GCC unroll 2
-    for (int j = 0; j < vectors; j++) {
-        const size_t k0 = (size_t)(t->k0 + j * VEC);
-        const int lanes = lanes_of(o->k - t->k0, j);
-        const vec scale = vec_load(GM_F32, o->scale + k0), shift = vec_load(GM_F32, o->shift + k0);
+    const float *scale = o->scale + t->k0, *shift = o->shift + t->k0;
+    const int last = lanes_of(o->k - t->k0, vectors - 1);
 #pragma GCC unroll 12
-        for (int i = 0; i < rows; i++) {
-            const size_t q = (size_t)t->position[i];
-            vec v = vec_fma(acc[i][j], scale, shift);
-            if (o->residual) v += vec_load(GM_F32, (const float *)o->residual + q * (size_t)o->ldr + k0);
-            v = vec_at_most(high, vec_at_least(low, v));
-            vec_store(GM_F32, (float *)o->y + q * (size_t)o->ldy + k0, vec_keep(v, lanes));
+    for (int i = 0; i < rows; i++) {
+        const size_t q = (size_t)t->position[i];
+        float *y = (float *)o->y + q * (size_t)o->ldy + t->k0;
+        const float *more = o->residual ? (const float *)o->residual + q * (size_t)o->ldr + t->k0 : NULL;
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++) {
+            vec v = vec_fma(acc[i][j], vec_load(GM_F32, scale + j * VEC), vec_load(GM_F32, shift + j * VEC));
+            if (more) v += vec_load(GM_F32, more + j * VEC);
+            v = hswish ? vec_act(GM_ACT_HSWISH, v) : vec_at_most(high, vec_at_least(low, v));
+            vec_store(GM_F32, y + j * VEC, !whole && j == vectors - 1 ? vec_keep(v, last) : v);
         }
+        if (vectors < HALVES) vec_store(GM_F32, y + VEC, vec_zero());
     }
+}
+
+GM__INLINE bool finish_common(const int rows, const int vectors, const gm__f32_tile *t, vec acc[][2]) {
+    const gm__f32_out *o = t->out;
+    const bool whole = o->k - t->k0 >= vectors * VEC;
+    if (o->type != GM_F32 || o->accumulate || o->act > GM_ACT_HSWISH) return false;
+    if (o->act == GM_ACT_HSWISH && whole) finish_f32(rows, vectors, true, true, t, acc);
+    else if (o->act == GM_ACT_HSWISH) finish_f32(rows, vectors, true, false, t, acc);
+    else if (whole) finish_f32(rows, vectors, false, true, t, acc);
+    else finish_f32(rows, vectors, false, false, t, acc);
+    return true;
 }
 
 GM__INLINE void clear(const int rows, const int vectors, vec acc[][2]) {
@@ -113,10 +129,7 @@ GM__INLINE void tile(const int rows, const int vectors, const gm__f32_tile *t) {
     for (int r = 0; r < t->runs; r++)
         reduce(rows, vectors, (const char *)(t->a + t->run[r].a), t->lda * (ptrdiff_t)sizeof(float),
                t->b + t->run[r].b, second(t->panel_stride), t->run[r].count, acc);
-    if (t->out->type == GM_F32 && !t->out->accumulate && t->out->act <= GM_ACT_RELU6) {
-        finish_clamp(rows, vectors, t, acc);
-        return;
-    }
+    if (finish_common(rows, vectors, t, acc)) return;
     float buffer[ROWS][2][VEC];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) {
@@ -186,8 +199,15 @@ GM__INLINE void outer(const int rows, const int vectors, const gm__f32_outer *t)
         else f(rows, ONE_PANEL, t);                                                                \
         break;
 
+// Where one vector of the row is all that has channels, the other one is left out.
+#define TILE_CASE(f, rows)                                                                         \
+    case rows:                                                                                     \
+        if (t->out->k - t->k0 > VEC) f(rows, 2, t);                                                \
+        else f(rows, 1, t);                                                                        \
+        break;
+
 static void any_tile(const gm__f32_tile *t) {
-    switch (t->rows) { EACH_ROWS(CASE, tile) }
+    switch (t->rows) { EACH_ROWS(TILE_CASE, tile) }
 }
 
 static void one_product(int rows, const gm__f32_product *t) {

@@ -6,9 +6,12 @@
 #ifndef GAMUT_KERNEL_DEPTHWISE_VEC_H
 #define GAMUT_KERNEL_DEPTHWISE_VEC_H
 
+#include <math.h>
+
 enum {
     TILE = VEC_REGISTERS == 32 ? 8 : 4,
     DW_COLUMNS = 64, // outputs a window, along a row
+    DW_VECTORS = 32 / VEC, // of channels, that share a strip: two cache lines of f32
     DW_ROOM = 256    // columns of a window at most: (DW_COLUMNS - 1) * 2 + 7 and a tile over the end
 };
 _Static_assert(7 * DW_ROOM <= GM__DEPTHWISE_POSITIONS, "a window holds the rows of the largest kernel");
@@ -56,6 +59,7 @@ typedef struct dw_line {
     gm_dtype to;
     const gm_epilogue *e;
     bool plain;      // nothing but a store
+    bool common;     // f32; scale, shift, and a clamp or h-swish at most
 } dw_line;
 
 // Epilogue of a tile whose sums went through memory.
@@ -88,6 +92,20 @@ GM__INLINE void dw_store(const gm_dtype t, const int tile, const dw_line *l, int
         if (o < count) vec_store(t, out + o * l->out_step * vec_bytes(t), acc[o]);
 }
 
+// The epilogue of inference: sums stay in registers.
+GM__INLINE void dw_finish_f32(const int tile, const bool hswish, const dw_line *l, int o0, int count, vec *acc) {
+    const gm_act act = l->e->act;
+    const float low = act == GM_ACT_NONE ? -INFINITY : 0.0f, high = act == GM_ACT_RELU6 ? 6.0f : INFINITY;
+    const vec scale = vec_load_part(l->e->scale + l->b, l->left), shift = vec_load_part(l->e->shift + l->b, l->left);
+#pragma GCC unroll 8
+    for (int o = 0; o < tile; o++) {
+        vec v = vec_fma(acc[o], scale, shift);
+        v = hswish ? vec_act(GM_ACT_HSWISH, v) : vec_at_most(high, vec_at_least(low, v));
+        acc[o] = vec_keep(v, l->left);
+    }
+    dw_store(GM_F32, tile, l, o0, count, acc);
+}
+
 GM__INLINE void dw_line_run(const int columns, const int stride, const int tile, const dw_line *l) {
     enum { MOST = 2 * (TILE - 1) + 7 };
     const int span = (tile - 1) * stride + columns;
@@ -112,6 +130,10 @@ GM__INLINE void dw_line_run(const int columns, const int stride, const int tile,
             dw_store(GM_F32, tile, l, o0, count, acc);
         } else if (l->plain) {
             dw_store(GM_BF16, tile, l, o0, count, acc);
+        } else if (l->common && l->e->act == GM_ACT_HSWISH) {
+            dw_finish_f32(tile, true, l, o0, count, acc);
+        } else if (l->common) {
+            dw_finish_f32(tile, false, l, o0, count, acc);
         } else {
             vec sums[TILE]; // a copy, so that acc itself never leaves the registers
 #pragma GCC unroll 8
@@ -171,25 +193,30 @@ static void dw_zero_tails(gm_dtype t, ptrdiff_t rows, int c, void *y, int ld) {
         for (ptrdiff_t row = 0; row < rows; row++) zero_rest(t, row_at_mut(t, y, row, ld), c, ld);
 }
 
-// Forward of one vector of channels of one image; taps are packed.
-static void dw_image(gm_dtype t, const gm_conv *g, const char *x, dw_line l, const float *taps, char *y, float *block) {
+// Forward of `vectors` vectors of channels of one image; taps are packed, 49 a vector at most. A cache line holds more than one
+// vector, and rows of a strip are still near when it is the next one's turn.
+static void dw_image(gm_dtype t, const gm_conv *g, const char *x, dw_line l, int vectors, float taps[][49 * VEC], char *y,
+                     float *block) {
     dw_line_function *run = dw_line_for(g->s, g->stride);
     const ptrdiff_t position = l.position;
+    const int first = l.b;
     for (int ox = 0; ox < g->wo; ox += DW_COLUMNS) {
         l.outputs = gm_min(DW_COLUMNS, g->wo - ox);
         const int columns = (gm_round_up(l.outputs, TILE) - 1) * g->stride + g->s;
         const int strip = dw_strip(columns, g->r, g->stride);
-        for (int oy0 = 0; oy0 < g->ho; oy0 += strip) {
-            const int rows = gm_min(strip, g->ho - oy0);
+        for (int i = 0; i < (g->ho + strip - 1) / strip * vectors; i++) {
+            const int oy0 = i / vectors * strip, v = i % vectors, rows = gm_min(strip, g->ho - oy0);
             dw_window p = {block, (oy0 + g->y0) * g->stride - g->pad, (rows - 1) * g->stride + g->r, ox * g->stride - g->pad, columns};
-            dw_pack(t, &p, x, g->ldx, g->h, g->w);
+            dw_pack(t, &p, x + v * VEC * vec_bytes(t), g->ldx, g->h, g->w);
             l.pitch = columns * VEC;
+            l.b = first + v * VEC;
+            l.left = g->c - l.b;
             for (int oy = oy0; oy < oy0 + rows; oy++) {
                 const int y0 = (oy + g->y0) * g->stride - g->pad, skip = gm_max(0, -y0);
                 l.rows = gm_min(g->r, g->h - y0) - skip;
                 l.in = block + (y0 + skip - p.y0) * l.pitch;
-                l.w = taps + skip * g->s * VEC;
-                l.out = row_at_mut(l.to, y, (ptrdiff_t)oy * g->wo + ox, g->ldy);
+                l.w = taps[v] + skip * g->s * VEC;
+                l.out = row_at_mut(l.to, y, (ptrdiff_t)oy * g->wo + ox, g->ldy) + v * VEC * vec_bytes(l.to);
                 l.position = position + (ptrdiff_t)oy * g->wo + ox;
                 run(&l);
             }
@@ -200,19 +227,20 @@ static void dw_image(gm_dtype t, const gm_conv *g, const char *x, dw_line l, con
 static void depthwise(gm_dtype t, const gm_conv *g, const void *x, const float *w, int w_row, int w_ld,
                       const gm_epilogue *e, void *y, void *scratch) {
     const gm_dtype to = e->out == GM_F32 ? GM_F32 : t;
-    float taps[49 * VEC] __attribute__((aligned(64)));
+    float taps[DW_VECTORS][49 * VEC] __attribute__((aligned(64)));
     dw_line l = {.out_step = g->ldy, .position_step = 1, .to = to, .e = e};
     const int images = dw_images(g);
     l.plain = !e->scale && !e->shift && !e->residual && e->act == GM_ACT_NONE && !e->accumulate;
+    l.common = to == GM_F32 && e->scale && e->shift && !e->residual && !e->accumulate && e->act <= GM_ACT_HSWISH;
     for (int n0 = 0; n0 < g->n; n0 += images)
-        for (int b = 0; b < g->c; b += VEC) {
-            l.b = b;
-            l.left = g->c - b;
-            dw_pack_taps(w + b, w_row, w_ld, l.left, 0, g->r, 0, g->s, 1, taps);
+        for (l.b = 0; l.b < g->c; l.b += DW_VECTORS * VEC) {
+            const int vectors = gm_min(DW_VECTORS, (g->c - l.b + VEC - 1) / VEC);
+            for (int v = 0; v < vectors; v++)
+                dw_pack_taps(w + l.b + v * VEC, w_row, w_ld, g->c - l.b - v * VEC, 0, g->r, 0, g->s, 1, taps[v]);
             for (int n = n0; n < gm_min(n0 + images, g->n); n++) {
                 l.position = (ptrdiff_t)n * g->ho * g->wo;
-                dw_image(t, g, row_at(t, x, (ptrdiff_t)n * g->h * g->w, g->ldx) + b * vec_bytes(t), l, taps,
-                         row_at_mut(to, y, l.position, g->ldy) + b * vec_bytes(to), scratch);
+                dw_image(t, g, row_at(t, x, (ptrdiff_t)n * g->h * g->w, g->ldx) + l.b * vec_bytes(t), l, vectors, taps,
+                         row_at_mut(to, y, l.position, g->ldy) + l.b * vec_bytes(to), scratch);
             }
         }
     dw_zero_tails(to, (ptrdiff_t)g->n * g->ho * g->wo, g->c, y, g->ldy);
