@@ -74,7 +74,7 @@ static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t 
 }
 
 // ids: 0 for what gets a centre. Counts those by the rank of their upper bits; used: no others. False: something is not finite.
-static bool split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
+GM__WIDE static bool split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
                         const gm__dither *d, uint8_t *ids, uint32_t *count, span *used) {
     uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, more[BATCH] = {0}, tier[BATCH], rank[BATCH], worst = 0, most = 0, least = UINT16_MAX;
     for (size_t at = 0; at < t->shape.count; at += BATCH) {
@@ -259,13 +259,21 @@ static void clear_counts(uint32_t *count, span used) {
 
 // before: the previous ids, which stay where the table lets them. Masks: a branch on jitter is mispredicted. For weights that
 // have a tier the table holds anything.
-static void nearest(const gm__quant_tensor *t, const uint8_t *before, const uint16_t *table, uint8_t *ids) {
-    const float *w = t->weights;
-    size_t n = t->shape.count;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t e = table[gm__bits(w[i]) >> 16], other = e >> 8, stays = 0u - (uint32_t)(before[i] == other);
-        uint32_t id = e ^ ((e ^ other) & stays);
-        ids[i] = (uint8_t)(ids[i] | (id & (0u - (uint32_t)(ids[i] == 0))));
+GM__WIDE static void nearest(const gm__quant_tensor *t, const uint8_t *before, const uint16_t *table, uint8_t *ids) {
+    for (size_t at = 0; at < t->shape.count; at += BATCH) {
+        size_t n = t->shape.count - at < BATCH ? t->shape.count - at : BATCH;
+        const float *w = t->weights + at;
+        uint16_t entry[BATCH];
+        uint8_t first[BATCH], other[BATCH], was[BATCH], *id = ids + at;
+        for (size_t i = 0; i < n; i++) entry[i] = table[gm__bits(w[i]) >> 16];
+        for (size_t i = 0; i < n; i++) first[i] = (uint8_t)entry[i];
+        for (size_t i = 0; i < n; i++) other[i] = (uint8_t)(entry[i] >> 8);
+        memcpy(was, before + at, n);
+        for (size_t i = 0; i < n; i++) { // in bytes, which makes whole registers of them
+            uint8_t stays = (uint8_t)-(was[i] == other[i]), tier = (uint8_t)-(id[i] != 0);
+            uint8_t centre = (uint8_t)((other[i] & stays) | (first[i] & (uint8_t)~stays));
+            id[i] = (uint8_t)(id[i] | (centre & (uint8_t)~tier));
+        }
     }
 }
 

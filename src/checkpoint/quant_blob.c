@@ -197,7 +197,7 @@ gm_status gm__quant_encode(const gm__quant_tensor *tensor, int tensors, const gm
 
 // ---------------------------------------------------------------------------------------------
 // Reading
-static bool ids_valid(const gm__quant_state *s) {
+GM__WIDE static bool ids_valid(const gm__quant_state *s) {
     for (int i = 0; i < s->tensors; i++) {
         const gm__part *p = &s->part[i];
         const uint8_t *ids = s->ids + p->first;

@@ -9,7 +9,7 @@
 
 enum { BATCH = 512, ENOUGH = 1 << 21 };
 
-void gm__score_buckets(const gm__quant_tensor *t, size_t first, size_t n, uint16_t *magnitude, uint16_t *sensitivity) {
+GM__WIDE static void buckets(const gm__quant_tensor *t, size_t first, size_t n, uint16_t *magnitude, uint16_t *sensitivity) {
     const float *w = t->weights + first, *g = t->importance + (t->importance ? first : 0);
     for (size_t i = 0; i < n; i++) magnitude[i] = (uint16_t)((gm__bits(w[i]) >> 16) & 0x7fffu);
     if (t->source == GM__QUANT_NONE || !t->importance) {
@@ -20,6 +20,10 @@ void gm__score_buckets(const gm__quant_tensor *t, size_t first, size_t n, uint16
     } else {
         for (size_t i = 0; i < n; i++) sensitivity[i] = (uint16_t)((gm__bits(g[i] * w[i]) >> 16) & 0x7fffu);
     }
+}
+
+void gm__score_buckets(const gm__quant_tensor *t, size_t first, size_t n, uint16_t *magnitude, uint16_t *sensitivity) {
+    buckets(t, first, n, magnitude, sensitivity);
 }
 
 int gm__quant_groups(const gm__quant_tensor *tensor, int tensors, bool parallel, int *first) {

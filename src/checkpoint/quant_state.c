@@ -2,6 +2,8 @@
 // The state of one checkpoint: what decoding gives, and what the next difference is taken against.
 #include "checkpoint/quant_private.h"
 
+#include <math.h>
+
 // Hashes are over little-endian bytes, whatever the machine.
 static uint64_t hash_u64(uint64_t v, uint64_t seed) {
     uint8_t b[8];
@@ -63,7 +65,7 @@ void gm__quant_state_destroy(gm__quant_state *s) {
 }
 
 // In bytes, as far as those can count, which makes whole registers of them.
-static size_t count_protected(const uint8_t *ids, size_t n) {
+GM__WIDE static size_t count_protected(const uint8_t *ids, size_t n) {
     enum { PIECE = 224 };
     size_t sum = 0;
     for (size_t at = 0; at < n; at += PIECE) {
@@ -116,33 +118,58 @@ const gm__quant_config *gm__quant_state_config(const gm__quant_state *s) { retur
 uint64_t gm__quant_state_hash(const gm__quant_state *s) { return s->hash; }
 const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor) { return s->ids + s->part[tensor].first; }
 
+GM__WIDE static void look_up(const uint8_t *ids, const float value[64], size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) out[i] = value[ids[i] & 63];
+}
+
 void gm__quant_values(const gm__quant_state *s, int tensor, float *out) {
     const gm__part *p = &s->part[tensor];
     const uint8_t *ids = s->ids + p->first;
     float value[64] = {0};
     for (int b = 0; b < p->bins; b++) value[b] = gm_bf16_to_f32(p->centre[b]);
-    for (size_t i = 0; i < p->count; i++) out[i] = value[ids[i] & 63];
+    look_up(ids, value, p->count, out);
     const gm_bf16 *kept = s->kept + p->kept_first;
     for (const uint8_t *at = ids, *end = ids + p->count; (at = memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at)));)
         out[at++ - ids] = gm_bf16_to_f32(*kept++);
+}
+
+// Squares of n weights, and of what their ids make of them; sums of SUMS of them side by side, which a register can hold.
+GM__WIDE static void add_squares(const float *w, const uint8_t *ids, const float *value, size_t n, double *all, double *wrong) {
+    enum { SUMS = 4 };
+    double a[SUMS] = {0}, b[SUMS] = {0};
+    size_t j = 0;
+    for (; j + SUMS <= n; j += SUMS) {
+        double x[SUMS], y[SUMS];
+        for (int k = 0; k < SUMS; k++) x[k] = (double)w[j + (size_t)k];
+        for (int k = 0; k < SUMS; k++) y[k] = x[k] - (double)value[ids[j + (size_t)k] & 63];
+        for (int k = 0; k < SUMS; k++) a[k] += x[k] * x[k];
+        for (int k = 0; k < SUMS; k++) b[k] += y[k] * y[k];
+    }
+    for (; j < n; j++) {
+        double x = (double)w[j], y = x - (double)value[ids[j] & 63];
+        a[0] += x * x;
+        b[0] += y * y;
+    }
+    *all += (a[0] + a[1]) + (a[2] + a[3]);
+    *wrong += (b[0] + b[1]) + (b[2] + b[3]);
 }
 
 double gm__quant_error(const gm__quant_tensor *tensor, const gm__quant_state *s) {
     double all = 0, wrong = 0;
     for (int i = 0; i < s->tensors; i++) {
         const gm__part *p = &s->part[i];
+        const uint8_t *ids = s->ids + p->first, *end = ids + p->count;
         const gm_bf16 *kept = s->kept + p->kept_first;
-        float value[64] = {0};
+        float value[64] = {0}; // protected: 0, corrected below
         double tensor_all = 0, tensor_wrong = 0;
         for (int b = 0; b < p->bins; b++) value[b] = gm_bf16_to_f32(p->centre[b]);
-        for (size_t j = 0; j < p->count; j++) {
-            uint8_t id = s->ids[p->first + j];
-            float w = tensor[i].weights[j], v = id == GM__QUANT_PROTECTED ? gm_bf16_to_f32(*kept++) : value[id];
-            tensor_all += (double)w * (double)w;
-            tensor_wrong += (double)(w - v) * (double)(w - v);
+        add_squares(tensor[i].weights, ids, value, p->count, &tensor_all, &tensor_wrong);
+        for (const uint8_t *at = ids; (at = memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at)));) {
+            double w = (double)tensor[i].weights[at++ - ids], left = w - (double)gm_bf16_to_f32(*kept++);
+            tensor_wrong += left * left - w * w;
         }
         all += tensor_all;
-        wrong += tensor_wrong;
+        wrong += fmax(tensor_wrong, 0);
     }
     return all > 0 ? wrong / all : 0;
 }
