@@ -7,10 +7,11 @@
 
 // The published decay is 1e-4, for targets near 0.8 that differ by a few hundredths. Ours are scaled to a deviation of 1, and
 // a few hundred samples have to do: on additive functions of the knobs of mbv3-32 with 240 samples, 1e-2 gave a tau of 0.94
-// on others, 1e-4 0.87; with normal noise of 0.3 added, 0.83 and 0.80.
+// on others, 1e-4 0.87; with normal noise of 0.3 added, 0.83 and 0.80. On 258 samples of a CIFAR-10 supernet, noise 0.4, 1e-2 gave
+// an error of 0.27 points on 40 others, 3e-2 0.20, 1e-1 0.22, 2e-1 0.31; an additive function 0.20.
 gm_predictor_settings gm_predictor_settings_default(void) {
     return (gm_predictor_settings){
-        .epochs = 150, .batch = 64, .lr = 1e-3f, .weight_decay = 1e-2f, .held_out = 0.2, .seed = 1};
+        .epochs = 150, .batch = 64, .lr = 1e-3f, .weight_decay = 3e-2f, .held_out = 0.2, .seed = 1};
 }
 
 typedef struct fit {

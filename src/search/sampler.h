@@ -5,6 +5,11 @@
 
 #include "search/measured.h"
 
+// Samples take turns with several parts. Were it one, what its images are fond of would not be noise that a predictor averages
+// out, but what it learns. CIFAR-10 supernet, 300 samples of 600 images: tau 0.69 with one
+// part, 0.80 with sixteen.
+enum { GM__PARTS_MOST = 16 };
+
 typedef struct gm__sampler {
     const gm_search_settings *s;
     const gm_dataset *data;
@@ -12,9 +17,10 @@ typedef struct gm__sampler {
     int train_count, val_count;
     const gm_choice *probe; // choose the part; the caller's, set before the first sample
     int probes;
-    int32_t *part;   // the validation images of a sample: those of val that tell the probes apart, and some of the others
+    int32_t *part;   // [parts][part_count] validation images of a sample: those that tell the probes apart, and some of the others
     double *weight;  // of each: the share of the accuracy on all of val that it stands for; NULL: not chosen yet
-    int part_count;
+    double flattery[GM__PARTS_MOST]; // by how many points a part makes the probes look better than all of val does
+    int parts, part_count;
     float *margin;   // [val_count], of one subnet
     gm_model *model; // a copy: statistics of samples come and go
     gm_walker *walker;

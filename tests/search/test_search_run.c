@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include "search/sampler.h"
+
 typedef struct scene {
     gm_model *m;
     gm_dataset *d;
@@ -211,6 +213,56 @@ static void a_failed_allocation_ends_a_search_without_a_leak(void **state) {
     scene_free(&c);
 }
 
+// A part of the images that flatters all subnets is not taken for accuracy: over the probes what it gives them is right.
+static void parts_of_the_images_flatter_nobody(void **state) {
+    (void)state;
+    scene c = scene_make();
+    gm__sampler p;
+    gm_error err = {0};
+    gm_rng rng = gm_rng_keyed(5, 0, 0, GM_RNG_TEST);
+    enum { PROBES = 8, OTHERS = 40 };
+    gm_choice probe[PROBES], other[OTHERS];
+    const gm_calibrate_settings s = {.images = c.s.sample_calibrate, .batch = c.s.batch, .seed = c.s.seed};
+    int of_part[GM__PARTS_MOST] = {0}, used = 0, differ = 0;
+    double top1, flattery[GM__PARTS_MOST] = {0};
+    for (int i = 0; i < PROBES; i++) probe[i] = gm_choice_random(&c.m->graph->space, &rng);
+    for (int i = 0; i < OTHERS; i++) other[i] = gm_choice_random(&c.m->graph->space, &rng);
+    assert_ok(gm__sampler_init(&p, c.m, c.d, c.train, c.train_count, c.val, c.val_count, &c.s, &err));
+    p.probe = probe;
+    p.probes = PROBES;
+    for (int i = 0; i < OTHERS; i++) {
+        assert_ok(gm__sampler_accuracy(&p, &other[i], false, s.images, &top1, &err));
+        assert_true(top1 >= 0 && top1 <= 100);
+        of_part[gm_choice_id(&c.m->graph->space, &other[i]) % (uint64_t)p.parts]++;
+    }
+    assert_int_equal(p.parts, GM__PARTS_MOST);
+    for (int i = 0; i < PROBES; i++) {
+        assert_ok(gm__sampler_accuracy(&p, &probe[i], true, s.images, &top1, &err));
+        assert_ok(gm_calibrate(p.model, p.walker, c.d, c.train, c.train_count, &c.s.augment, &s, &probe[i], &err));
+        for (int v = 0; v < p.parts; v++) { // in every part, whatever its own is
+            gm_eval_result r;
+            const int n = p.part_count, *image = p.part + v * n;
+            double sum = 0;
+            assert_ok(gm_evaluate_each(p.model, p.walker, c.d, image, n, &probe[i], p.margin, NULL, &r, &err));
+            for (int k = 0; k < n; k++) sum += p.margin[k] > 0 ? 100 * p.weight[v * n + k] : 0;
+            flattery[v] += (sum - top1) / PROBES;
+        }
+    }
+    for (int v = 0; v < p.parts; v++) {
+        const int n = p.part_count;
+        double sum = 0;
+        for (int k = 0; k < n; k++) sum += p.weight[v * n + k];
+        assert_float_equal(sum, 1, 1e-6);
+        assert_float_equal(p.flattery[v], flattery[v], 1e-3);
+        used += of_part[v] > 0;
+        differ += memcmp(p.part, p.part + v * n, (size_t)n * sizeof *p.part) != 0;
+    }
+    assert_true(used > GM__PARTS_MOST / 2); // samples take turns
+    assert_int_equal(differ, p.parts - 1);
+    gm__sampler_fini(&p);
+    scene_free(&c);
+}
+
 int main(void) {
     gm_progress_quiet(true);
     gm_threads_set(1); // tests share the processors
@@ -220,6 +272,7 @@ int main(void) {
         cmocka_unit_test(latency_is_an_objective_too),
         cmocka_unit_test(measured_subnets_are_kept_and_used),
         cmocka_unit_test(all_subnets_are_the_truth_and_gaps_are_counted_against_it),
+        cmocka_unit_test(parts_of_the_images_flatter_nobody),
         cmocka_unit_test(a_failed_allocation_ends_a_search_without_a_leak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
