@@ -7,6 +7,9 @@
 
 static const double scale[GM_ARRIVAL_SCALES] = {1.0, 8.0, 64.0}; // of decay, in units
 static const double keep = 1.0 - 1.0 / 512.0;                     // of the histogram, a window
+// Few windows have not seen how large bursts can be. After n of them the quantiles above the median count for more, by this times
+// level - 0.5, over n: of 0 to 20, 2 took the most off what is lost in the first bursts of the Azure code trace (0.3 points) without a loss elsewhere.
+static const double unseen = 2.0;
 static const double levels[GM_ARRIVAL_QUANTILES] = {0.1, 0.3, 0.5, 0.7, 0.9, 0.98};
 
 void gm_arrivals_init(gm_arrivals *a, int64_t unit_ns) {
@@ -71,5 +74,7 @@ gm_arrival_stats gm_arrivals_read(const gm_arrivals *a, int64_t now_ns) {
     }
     if (a->bins < 4.0) // too young for a spread
         for (int q = 0; q < GM_ARRIVAL_QUANTILES; q++) s.quantile[q] = s.rate[0];
+    for (int q = 0; q < GM_ARRIVAL_QUANTILES; q++)
+        if (levels[q] > 0.5) s.quantile[q] *= 1.0 + unseen * (levels[q] - 0.5) / fmax(a->bins, 1.0);
     return s;
 }
