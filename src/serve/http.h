@@ -48,7 +48,7 @@ struct gm__http {
     const char *host[6];     // names that requests may be sent to; a NULL first: any
     gm__keys *keys;
     size_t max_body;
-    int max_per_address, connections;
+    int max_per_address, connections, most_connections; // now; at once, ever
     int64_t header_ns, idle_ns, total_ns, now_ns;
     gm__peer *first;
     int away_fd;             // -1 before gm__http_start

@@ -100,6 +100,7 @@ void gm__peer_on_connection(void *http, struct MHD_Connection *connection, void 
     gm__http *h = http;
     if (how == MHD_CONNECTION_NOTIFY_STARTED) {
         h->connections++;
+        h->most_connections = gm_max(h->most_connections, h->connections);
         connected(h, connection, own);
         return;
     }

@@ -80,6 +80,7 @@ void gm__answer_metrics(void *server, gm__exchange *x) {
     gauge(t, model, "workers_idle", "workers without a batch", state.workers_idle);
     gauge(t, model, "latency_drift_ratio", "observed over profiled time of a run", state.drift);
     gauge(t, model, "connections", "open connections", s->http.connections);
+    gauge(t, model, "connections_most", "most connections that were open at once", s->http.most_connections);
     gauge(t, model, "ready", "1 when requests are served", gm__server_ready(s) ? 1 : 0);
     histogram(t, model, "latency_seconds", "arrival of the request to its outcome, of images that were run", &m->latency);
     histogram(t, model, "queue_seconds", "arrival to dispatch, of images that were run", &m->queue);
