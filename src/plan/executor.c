@@ -168,7 +168,7 @@ const float *gm_plan_logits(const gm_plan *p, int *ld) {
 typedef struct job {
     gm_plan *p;
     const gm__segment *segment;
-    int i0, i1, parts;
+    int i0, i1, parts, phase;
     const gm__live *live;
 } job;
 
@@ -192,8 +192,8 @@ static void parts_task(void *context, int begin, int end, int worker) {
     (void)worker;
     const job *j = context;
     for (int u = begin; u < end; u++) {
-        gm__slice s = {.i0 = j->i0, .i1 = j->i1, .base = j->i0, .part = u, .parts = j->parts, .worker = j->p->worker[u],
-                       .values = j->p->worker[0]};
+        gm__slice s = {.i0 = j->i0, .i1 = j->i1, .base = j->i0, .part = u, .parts = j->parts, .phase = j->phase,
+                       .worker = j->p->worker[u], .values = j->p->worker[0]};
         gm__step_run(j->p, j->live, &s);
     }
 }
@@ -221,7 +221,7 @@ static void run_parts(gm_plan *p, int i0, int i1, int parts) {
         for (int k = 0; k < p->lives; k++) {
             job j = {.p = p, .i0 = i, .i1 = i + 1, .parts = parts, .live = &p->live[k]};
             if (gm__step_converts(j.live)) gm_parallel(parts, convert_task, &j);
-            gm_parallel(parts, parts_task, &j);
+            for (; j.phase < gm__step_phases(j.live); j.phase++) gm_parallel(parts, parts_task, &j);
         }
 }
 

@@ -166,11 +166,13 @@ bool gm__plan_resolve(gm_plan *p, int subnet);
 // One step on images [i0,i1) of the batch; local places hold images from `base` on. part/parts: the cut of a step over
 // threads, for single images.
 typedef struct gm__slice {
-    int i0, i1, base, part, parts;
+    int i0, i1, base, part, parts, phase;
     char *worker; // scratch
     char *values; // local places
 } gm__slice;
 void gm__step_run(const gm_plan *p, const gm__live *l, const gm__slice *s);
+// How many phases a step has when it is cut: all parts of one are done before the next begins.
+int gm__step_phases(const gm__live *l);
 // Brings the operands of a step into the type that it reads (gm__step_run does so itself when parts is 1).
 bool gm__step_converts(const gm__live *l);
 void gm__step_convert(const gm_plan *p, const gm__live *l, const gm__slice *s);

@@ -6,7 +6,7 @@
 // Cuts of outputs: whole pairs of panels, and 64 bytes of int8 (kernel.h). Fewer positions than this an image: outputs are
 // cut, so that each thread reads its own part of the weights; with more, rows. Narrow types prefer outputs: without instructions
 // for them, weights are widened in each call.
-enum { CUT = 64, FEW_POSITIONS = 196 };
+enum { CUT = 64, FEW_POSITIONS = 196, SQUEEZE_PHASES = 4 };
 
 static char *at(const gm_plan *p, const gm__place *v, const gm__slice *s) {
     if (v->slot == GM__INPUT) return p->input + (size_t)s->i0 * v->image;
@@ -178,24 +178,57 @@ static gm_conv vector_product(int rows, int c, int k, int ldx, int ldy) {
     return (gm_conv){.n = rows, .h = 1, .w = 1, .c = c, .ho = 1, .wo = 1, .k = k, .r = 1, .s = 1, .stride = 1, .ldx = ldx, .ldy = ldy};
 }
 
-static void squeeze(const gm_plan *p, const gm__live *l, const gm__slice *s) {
-    const gm_kernels *k = p->kernels;
-    const int *param = p->packed->graph->node[l->step->node].param;
-    gm_dtype t = l->in.type;
-    int rows = s->i1 - s->i0, c = l->g.c, h = l->hidden, positions = l->g.h * l->g.w;
-    int ldc = gm_channel_stride(t, c), ldh = gm_channel_stride(t, h);
-    size_t size = gm_dtype_size(t);
-    char *pool = gm__worker_squeeze(p, s->worker), *gate = pool + (size_t)(rows * ldc) * size;
-    char *hidden = gate + (size_t)(rows * ldc) * size, *x = read_at(p, &l->in, 0, s), *y = at(p, &l->out, s);
-    void *scratch = gm__worker_scratch(p, s->worker);
-    gm_conv reduce = vector_product(rows, c, h, ldc, ldh), expand = vector_product(rows, h, c, ldh, ldc);
-    gm_epilogue e1 = {.shift = p->packed->plain[param[1]], .act = GM_ACT_RELU, .out = t};
-    gm_epilogue e2 = {.shift = p->packed->plain[param[3]], .act = GM_ACT_HSIGMOID, .out = t};
-    k->global_pool(t, rows, positions, c, x, l->in.ld, pool, ldc);
-    k->conv(t, &reduce, pool, &p->packed->panels[param[0]], &e1, hidden, scratch);
-    k->conv(t, &expand, hidden, &p->packed->panels[param[2]], &e2, gate, scratch);
-    k->channel_scale(t, rows, positions, c, x, l->in.ld, gate, ldc, y, l->out.ld);
+typedef struct gate { // of a squeeze-and-excite step, in memory that the parts share
+    char *pool, *hidden, *gate;
+    int ldc, ldh;
+} gate;
+
+static gate gate_of(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    gate g = {.ldc = gm_channel_stride(l->in.type, l->g.c), .ldh = gm_channel_stride(l->in.type, l->hidden)};
+    size_t bytes = bytes_of(l->in.type, (s->i1 - s->i0) * g.ldc);
+    g.pool = gm__worker_squeeze(p, s->values);
+    g.gate = g.pool + bytes;
+    g.hidden = g.gate + bytes;
+    return g;
 }
+
+// Outputs r of a product of vectors. One row when r is not all of them.
+static void outputs_of(const gm_plan *p, const gm__slice *s, gm_dtype t, gm_conv g, range r, const char *x, const int *param, gm_act act,
+                       char *y) {
+    const gm_panels *all = &p->packed->panels[param[0]];
+    gm_panels w = *all;
+    gm_epilogue e = {.shift = p->packed->plain[param[1]] + r.begin, .act = act, .out = t};
+    if (r.begin == r.end) return;
+    w.data = (char *)w.data + (size_t)(r.begin / 16) * w.panel_stride * gm_dtype_size(w.type);
+    e.row = r.end == g.k ? g.ldy - r.begin : r.end - r.begin;
+    g.k = r.end - r.begin;
+    p->kernels->conv(t, &g, x, &w, &e, y + bytes_of(t, r.begin), gm__worker_scratch(p, s->worker));
+}
+
+static void squeeze(const gm_plan *p, const gm__live *l, const gm__slice *s, int phase) {
+    const int *param = p->packed->graph->node[l->step->node].param;
+    const gm_dtype t = l->in.type;
+    const int rows = s->i1 - s->i0, c = l->g.c, h = l->hidden, positions = l->g.h * l->g.w;
+    const gate g = gate_of(p, l, s);
+    char *x = read_at(p, &l->in, 0, s), *y = at(p, &l->out, s);
+    if (phase == 0) {
+        const range r = part_of(c, CUT, s);
+        const int row = r.end == c ? g.ldc - r.begin : r.end - r.begin;
+        if (r.begin < r.end)
+            p->kernels->global_pool(t, rows, positions, r.end - r.begin, x + bytes_of(t, r.begin), l->in.ld, g.pool + bytes_of(t, r.begin), row);
+    } else if (phase == 1) {
+        outputs_of(p, s, t, vector_product(rows, c, h, g.ldc, g.ldh), part_of(h, CUT / 2, s), g.pool, param, GM_ACT_RELU, g.hidden);
+    } else if (phase == 2) {
+        outputs_of(p, s, t, vector_product(rows, h, c, g.ldh, g.ldc), part_of(c, CUT, s), g.hidden, param + 2, GM_ACT_HSIGMOID, g.gate);
+    } else {
+        const range r = s->parts > 1 ? part_of(positions, 1, s) : (range){0, positions};
+        if (r.begin < r.end)
+            p->kernels->channel_scale(t, rows, r.end - r.begin, c, x + bytes_of(t, r.begin * l->in.ld), l->in.ld, g.gate, g.ldc,
+                                      y + bytes_of(t, r.begin * l->out.ld), l->out.ld);
+    }
+}
+
+int gm__step_phases(const gm__live *l) { return l->step->kind == GM__STEP_SQUEEZE ? SQUEEZE_PHASES : 1; }
 
 static void pool(const gm_plan *p, const gm__live *l, const gm__slice *s) {
     gm_conv g = l->g;
@@ -215,7 +248,8 @@ void gm__step_run(const gm_plan *p, const gm__live *l, const gm__slice *s) {
     case GM__STEP_ACT:
     case GM__STEP_ADD: elementwise(p, l, s); break;
     case GM__STEP_SQUEEZE:
-        if (s->part == 0) squeeze(p, l, s);
+        if (s->parts > 1) squeeze(p, l, s, s->phase);
+        for (int phase = 0; s->parts == 1 && phase < SQUEEZE_PHASES; phase++) squeeze(p, l, s, phase);
         break;
     case GM__STEP_MAX_POOL:
     case GM__STEP_AVG_POOL:
