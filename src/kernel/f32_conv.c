@@ -268,6 +268,16 @@ static void multiply(work *w, const grid *g, const float *a, const gm_panels *pa
     const int all = gm__panels_of(g->k);
     gm__f32_tile t = {.lda = g->mode == STRIP ? (ptrdiff_t)(g->step * g->lds) : (ptrdiff_t)g->lds,
                       .run = w->run, .runs = w->runs, .out = o, .panel_stride = panels->panel_stride};
+    if (w->positions == 1 && g->type == GM_F32) { // vectors: of a gate, a classifier
+        t.rows = 1;
+        t.panels = all;
+        t.a = a + w->tile[0].a;
+        t.b = panels->data;
+        t.position = w->position;
+        g->ops->row(&t);
+        gm__f32_zero_tails(w->position, 1, o);
+        return;
+    }
     for (int p = 0; p < all; p += t.panels) {
         t.panels = gm_min(g->ops->panels, all - p);
         t.k0 = p * GM__PANEL;

@@ -69,6 +69,7 @@ typedef struct gm__f32_product {
 typedef struct gm__f32_ops {
     int rows, panels; // largest tile
     void (*tile)(const gm__f32_tile *t);
+    void (*row)(const gm__f32_tile *t); // of one row, any number of panels
     void (*outer)(const gm__f32_outer *t);
     // bf16 or int8 -> f32: count elements; a tap of a panel ([inputs/2][16][2] or [inputs/4][16][4] -> [inputs][16])
     void (*widen)(gm_dtype type, const void *x, size_t count, float *y);

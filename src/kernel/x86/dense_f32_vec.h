@@ -10,6 +10,7 @@
 #include <math.h>
 
 enum { ROWS = VEC == 16 ? 12 : 6, PANELS = VEC == 16 ? 2 : 1, HALVES = GM__PANEL / VEC }; // HALVES: vectors of a panel
+enum { ROW_PANELS = 6 };           // of one row
 enum { AHEAD = 16 * GM__PANEL }; // elements of B prefetched ahead: 16 steps
 
 // Elements of B (or dw) from the first to the second vector of a row.
@@ -115,6 +116,17 @@ GM__INLINE bool finish_common(const int rows, const int vectors, const gm__f32_t
     return true;
 }
 
+GM__INLINE void finish_any(const int rows, const int vectors, const gm__f32_tile *t, vec acc[][2]) {
+    if (finish_common(rows, vectors, t, acc)) return;
+    float buffer[ROWS][2][VEC];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        vec_store(GM_F32, buffer[i][0], acc[i][0]);
+        if (vectors > 1) vec_store(GM_F32, buffer[i][1], acc[i][1]);
+    }
+    finish(t, vectors, buffer);
+}
+
 GM__INLINE void clear(const int rows, const int vectors, vec acc[][2]) {
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) {
@@ -129,14 +141,33 @@ GM__INLINE void tile(const int rows, const int vectors, const gm__f32_tile *t) {
     for (int r = 0; r < t->runs; r++)
         reduce(rows, vectors, (const char *)(t->a + t->run[r].a), t->lda * (ptrdiff_t)sizeof(float),
                t->b + t->run[r].b, second(t->panel_stride), t->run[r].count, acc);
-    if (finish_common(rows, vectors, t, acc)) return;
-    float buffer[ROWS][2][VEC];
+    finish_any(rows, vectors, t, acc);
+}
+
+// One row against several panels: one panel alone would wait for each sum before it adds the next product to it.
+GM__INLINE void row(const int panels, const gm__f32_tile *t) {
+    vec acc[ROW_PANELS][HALVES];
 #pragma GCC unroll 12
-    for (int i = 0; i < rows; i++) {
-        vec_store(GM_F32, buffer[i][0], acc[i][0]);
-        if (vectors > 1) vec_store(GM_F32, buffer[i][1], acc[i][1]);
+    for (int p = 0; p < panels; p++)
+        for (int j = 0; j < HALVES; j++) acc[p][j] = vec_zero();
+    for (int r = 0; r < t->runs; r++) {
+        const float *a = t->a + t->run[r].a, *b = t->b + t->run[r].b;
+        for (int step = 0; step < t->run[r].count; step++, b += GM__PANEL) {
+            const vec v = vec_set(a[step]);
+#pragma GCC unroll 12
+            for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+                for (int j = 0; j < HALVES; j++)
+                    acc[p][j] = vec_fma(v, vec_load(GM_F32, b + (size_t)p * t->panel_stride + j * VEC), acc[p][j]);
+        }
     }
-    finish(t, vectors, buffer);
+    gm__f32_tile one = *t;
+#pragma GCC unroll 12
+    for (int p = 0; p < panels; p++, one.k0 += GM__PANEL) {
+        vec sums[1][2] = {{acc[p][0], acc[p][HALVES - 1]}};
+        if (HALVES > 1 && one.out->k - one.k0 > VEC) finish_any(1, 2, &one, sums);
+        else finish_any(1, 1, &one, sums);
+    }
 }
 
 // A product whose sums go to memory.
@@ -199,6 +230,12 @@ GM__INLINE void outer(const int rows, const int vectors, const gm__f32_outer *t)
         else f(rows, ONE_PANEL, t);                                                                \
         break;
 
+#define EACH_ROW(X, f) X(f, 1) X(f, 2) X(f, 3) X(f, 4) X(f, 5) X(f, 6)
+#define ROW_CASE(f, panels)                                                                        \
+    case panels:                                                                                   \
+        f(panels, t);                                                                              \
+        break;
+
 // Where one vector of the row is all that has channels, the other one is left out.
 #define TILE_CASE(f, rows)                                                                         \
     case rows:                                                                                     \
@@ -208,6 +245,15 @@ GM__INLINE void outer(const int rows, const int vectors, const gm__f32_outer *t)
 
 static void any_tile(const gm__f32_tile *t) {
     switch (t->rows) { EACH_ROWS(TILE_CASE, tile) }
+}
+
+static void any_row(const gm__f32_tile *all) {
+    gm__f32_tile part = *all, *t = &part;
+    for (int left = all->panels; left > 0; left -= ROW_PANELS) {
+        switch (gm_min(left, ROW_PANELS)) { EACH_ROW(ROW_CASE, row) }
+        t->b += ROW_PANELS * t->panel_stride;
+        t->k0 += ROW_PANELS * GM__PANEL;
+    }
 }
 
 static void one_product(int rows, const gm__f32_product *t) {
@@ -260,7 +306,7 @@ static void widen_panel(gm_dtype type, const void *panel, int inputs, float *y) 
 }
 
 const gm__f32_ops GM__VEC_NAME(f32_ops) = {
-    .rows = ROWS, .panels = PANELS, .tile = any_tile, .outer = any_outer, .product = any_product, .widen = widen, .widen_panel = widen_panel,
+    .rows = ROWS, .panels = PANELS, .tile = any_tile, .row = any_row, .outer = any_outer, .product = any_product, .widen = widen, .widen_panel = widen_panel,
     .winograd = {winograd_input, winograd_weights, winograd_output, winograd_dy, winograd_dw},
 };
 
