@@ -35,7 +35,7 @@ GM_API size_t gm_plan_bytes(const gm_plan *p); // of its own buffers
 GM_API void gm_plan_activate(gm_plan *p, int subnet);
 GM_API int gm_plan_active(const gm_plan *p); // -1: none yet
 // Where the caller writes the images of the next run, as gm_batch has them: rows of channels [images*side*side][ld], already
-// normalised, tail zero. side: what the active subnet reads.
+// normalised, tail zero. ld: 4 for f32 images of up to 4 channels, else gm_channel_stride. side: what the active subnet reads.
 typedef struct gm_plan_input {
     void *x;
     gm_dtype type; // F32 or BF16

@@ -164,17 +164,28 @@ static void choose_blocks(gm_plan *p) {
     }
 }
 
+// Rows of the images. Dense kernels read of a pixel in f32 four channels at most, where it has no more: so four are enough, a quarter of
+// what other values take.
+static int image_stride(const gm_plan *p, gm_dtype type, int channels) {
+    int in[2];
+    bool few = type == GM_F32 && channels <= 4;
+    for (int i = 0; i < p->lives && few; i++)
+        for (int j = inputs_of(p, p->live[i].step, in) - 1; j >= 0; j--)
+            few = few && (in[j] != 0 || (j == 0 && p->live[i].step->kind == GM__STEP_DENSE));
+    return few ? 4 : gm_channel_stride(type, channels);
+}
+
 bool gm__plan_resolve(gm_plan *p, int subnet) {
     const gm_packed *k = p->packed;
     // every calibrated choice was resolved when the norm table was made
     if (gm_resolve(k->graph, &k->choice[subnet], &p->resolved, NULL) != GM_OK) return false;
     gm_shape image = shape_of(p, 0);
     gm_dtype type = k->precision.wide;
-    int ld = gm_channel_stride(type, image.c);
-    p->place[0] = (gm__place){.slot = GM__INPUT, .ld = ld, .type = type,
-                              .image = (size_t)(image.h * image.w) * (size_t)ld * gm_dtype_size(type)};
     p->segment_of[0] = 0;
     list_steps(p);
+    int ld = image_stride(p, type, image.c);
+    p->place[0] = (gm__place){.slot = GM__INPUT, .ld = ld, .type = type,
+                              .image = (size_t)(image.h * image.w) * (size_t)ld * gm_dtype_size(type)};
     free_list shared = {.count = 0}, local = {.count = 0}, *lists[2] = {&shared, &local};
     for (int i = 0, segment = 1; i < p->lives; i++) {
         int in[2], inputs = inputs_of(p, p->live[i].step, in), its = p->segment_of[p->live[i].step->last];

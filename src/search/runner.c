@@ -6,7 +6,7 @@
 static int largest_side(const gm_graph *g) { return g->node[0].out.max; }
 
 static gm_status make_noise(gm__runner *r, const gm_graph *g, gm_error *err) {
-    int side = largest_side(g), channels = g->input_channels, ld = gm_channel_stride(r->input_type, channels);
+    int side = largest_side(g), channels = g->input_channels, ld = gm_plan_input_of(r->plan).ld;
     size_t rows = (size_t)r->most * (size_t)side * (size_t)side;
     r->noise_bytes = rows * (size_t)ld * gm_dtype_size(r->input_type);
     r->noise = gm_alloc(rows, (size_t)ld * gm_dtype_size(r->input_type));
@@ -96,12 +96,12 @@ gm_status gm__runner_accuracy(gm__runner *r, int subnet, const gm_model *m, cons
     gm_status status = order ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to evaluate");
     int side = gm_max(largest_side(m->graph), gm_max(d->height, d->width));
     if (!status && !r->batch.x) status = gm_batch_init(&r->batch, r->most, side, d->channels, in.type, err);
+    r->batch.ld = in.ld;
     for (int at = 0; at < images && !status; at += r->most) {
         int n = gm_min(r->most, images - at);
         if (gm_interrupted()) status = gm_fail(err, GM_ERR_INTERRUPTED, "interrupted while accuracy was measured");
         for (int i = 0; i < n; i++) order[i] = at + i;
         gm_batch_fill(d, index, order, n, &a, 0, 0, 0, &r->batch);
-        in = gm_plan_input_of(r->plan);
         memcpy(in.x, r->batch.x, (size_t)n * (size_t)in.side * (size_t)in.side * (size_t)in.ld * gm_dtype_size(in.type));
         gm_plan_run(r->plan, n);
         right += count_right(r, n, m->graph->classes);
