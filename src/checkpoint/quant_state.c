@@ -118,16 +118,12 @@ const gm__quant_config *gm__quant_state_config(const gm__quant_state *s) { retur
 uint64_t gm__quant_state_hash(const gm__quant_state *s) { return s->hash; }
 const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor) { return s->ids + s->part[tensor].first; }
 
-GM__WIDE static void look_up(const uint8_t *ids, const float value[64], size_t n, float *out) {
-    for (size_t i = 0; i < n; i++) out[i] = value[ids[i] & 63];
-}
-
 void gm__quant_values(const gm__quant_state *s, int tensor, float *out) {
     const gm__part *p = &s->part[tensor];
     const uint8_t *ids = s->ids + p->first;
     float value[64] = {0};
     for (int b = 0; b < p->bins; b++) value[b] = gm_bf16_to_f32(p->centre[b]);
-    look_up(ids, value, p->count, out);
+    for (size_t i = 0; i < p->count; i++) out[i] = value[ids[i] & 63]; // not GM__WIDE: gathering is slower here
     const gm_bf16 *kept = s->kept + p->kept_first;
     for (const uint8_t *at = ids, *end = ids + p->count; (at = memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at)));)
         out[at++ - ids] = gm_bf16_to_f32(*kept++);
