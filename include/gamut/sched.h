@@ -110,7 +110,8 @@ typedef struct gm_arrivals { // estimator, embedded in its user; one gm_arrivals
 } gm_arrivals;
 typedef struct gm_arrival_stats {
     double rate[GM_ARRIVAL_SCALES];         // arrivals a nanosecond, over about 1, 8 and 64 units
-    double quantile[GM_ARRIVAL_QUANTILES];  // of the rate in windows of one unit: 10, 30, 50, 70, 90, 98 percent, the upper ones raised while windows are few
+    double quantile[GM_ARRIVAL_QUANTILES];  // of the rate in windows of one unit: 10, 30, 50, 70, 90, 98 percent; those
+                                            // above 50 are raised while few windows were seen
     double latest;                          // over the last GM_ARRIVAL_LATEST arrivals: the first to see a burst
     double slo_ns;                          // recent mean of deadline less arrival; 0 when unknown
     uint64_t count;

@@ -2,11 +2,10 @@
 // From tensors to ids: tiers by thresholds, a codebook for what is left, the nearest centre by a table over the 16 upper bits
 // of the float. Protected comes before pruned: a large weight without gradient must not vanish because sensitivity prunes.
 //
-// Four things differ from the paper. Centres lie almost evenly, not where weights are dense. They start from the last checkpoint's and stay put
-// while they are good. With `stick` a
-// weight keeps its id while it lies beyond the edge of its bin (or of a tier), but not as far as the next centre: weights jitter, and
-// those near an edge would migrate back and forth at every checkpoint, for no gain in quality. And after a restore thresholds
-// are drawn (quant_dither.c).
+// Four things differ from the paper. Centres lie almost evenly, not where weights are dense. They start from the last
+// checkpoint's and stay put while they are good. With `stick` a weight keeps its id while it lies beyond the edge of its bin (or
+// of a tier), but not as far as the next centre: weights jitter, and those near an edge would migrate back and forth at every
+// checkpoint, for no gain in quality. And after a restore thresholds are drawn (quant_dither.c).
 #include "checkpoint/quant_private.h"
 
 #include <math.h>
@@ -75,7 +74,7 @@ static void tiers_of_batch(const uint16_t *m, const uint16_t *v, const uint16_t 
 
 // ids: 0 for what gets a centre. Counts those by the rank of their upper bits; used: no others. False: something is not finite.
 GM__WIDE static bool split_tiers(const gm__quant_tensor *t, const limits *l, bool by_sensitivity, const uint8_t *before,
-                        const gm__dither *d, uint8_t *ids, uint32_t *count, span *used) {
+                                 const gm__dither *d, uint8_t *ids, uint32_t *count, span *used) {
     uint16_t m[BATCH] = {0}, v[BATCH] = {0}, was[BATCH] = {0}, more[BATCH] = {0}, tier[BATCH], rank[BATCH], worst = 0, most = 0, least = UINT16_MAX;
     for (size_t at = 0; at < t->shape.count; at += BATCH) {
         size_t n = t->shape.count - at < BATCH ? t->shape.count - at : BATCH;

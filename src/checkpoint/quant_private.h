@@ -8,7 +8,8 @@
 #include <string.h>
 
 // Loops over weights that wider registers make faster are compiled twice; the loader takes what the processor has. The same bits
-// either way: nothing is contracted (-ffp-contract=off). Not under sanitizers, which start after the loader.
+// either way: nothing is contracted (-ffp-contract=off). Not under sanitizers, which start after the loader. For
+// static functions: of others the compiler would export the choice.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
 #define GM__WIDE __attribute__((target_clones("avx2", "default")))
