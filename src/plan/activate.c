@@ -34,6 +34,7 @@ static int inputs_of(const gm_plan *p, const gm__step *s, int in[2]) {
 static void list_steps(gm_plan *p) {
     const gm__steps *steps = &p->packed->steps;
     p->lives = p->segments = 0;
+    p->dense_first = true;
     int positions = -1;
     for (int i = 0; i < steps->count; i++) {
         const gm__step *s = &steps->at[i];
@@ -46,6 +47,7 @@ static void list_steps(gm_plan *p) {
         p->live[p->lives].step = s;
         for (int j = inputs_of(p, s, in) - 1; j >= 0; j--) {
             p->last_use[in[j]] = p->lives;
+            if (in[j] == 0 && (j > 0 || s->kind != GM__STEP_DENSE)) p->dense_first = false;
             p->crosses[in[j]] |= p->segment_of[in[j]] != p->segments;
         }
         p->last_use[s->last] = -1;
@@ -164,15 +166,10 @@ static void choose_blocks(gm_plan *p) {
     }
 }
 
-// Rows of the images. Dense kernels read of a pixel in f32 four channels at most, where it has no more: so four are enough, a quarter of
-// what other values take.
+// Rows of the images. Dense kernels read of a pixel in f32 four channels at most, where it has no more: so four are enough, a
+// quarter of what other values take.
 static int image_stride(const gm_plan *p, gm_dtype type, int channels) {
-    int in[2];
-    bool few = type == GM_F32 && channels <= 4;
-    for (int i = 0; i < p->lives && few; i++)
-        for (int j = inputs_of(p, p->live[i].step, in) - 1; j >= 0; j--)
-            few = few && (in[j] != 0 || (j == 0 && p->live[i].step->kind == GM__STEP_DENSE));
-    return few ? 4 : gm_channel_stride(type, channels);
+    return type == GM_F32 && channels <= 4 && p->dense_first ? 4 : gm_channel_stride(type, channels);
 }
 
 bool gm__plan_resolve(gm_plan *p, int subnet) {

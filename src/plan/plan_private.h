@@ -150,6 +150,7 @@ struct gm_plan {
     gm__place *place;
     int *last_use, *segment_of;
     bool *crosses;
+    bool dense_first; // nothing but dense steps reads the images
     // memory
     gm__slots shared, local; // local: bytes of a block
     char *shared_at[GM__SLOTS];

@@ -6,7 +6,9 @@
 // Cuts of outputs: whole pairs of panels, and 64 bytes of int8 (kernel.h). Fewer positions than this an image: outputs are
 // cut, so that each thread reads its own part of the weights; with more, rows. Narrow types prefer outputs: without instructions
 // for them, weights are widened in each call.
-enum { CUT = 64, FEW_POSITIONS = 196, SQUEEZE_PHASES = 4 };
+enum { CUT = 64, FEW_POSITIONS = 196 };
+// Of squeeze-and-excite; each reads what all parts of the one before have written.
+enum { POOL, REDUCE, EXPAND, SCALE, SQUEEZE_PHASES };
 
 static char *at(const gm_plan *p, const gm__place *v, const gm__slice *s) {
     if (v->slot == GM__INPUT) return p->input + (size_t)s->i0 * v->image;
@@ -94,15 +96,21 @@ static void move_rows(operands *o, const gm__live *l, int y0) {
     o->e.residual = o->residual;
 }
 
-static void move_outputs(operands *o, const gm__live *l, range r, gm_panels *w) {
+// Outputs r alone of a dense product: its panels, its part of the epilogue, and up to where rows are written.
+static void cut_outputs(gm_conv *g, range r, gm_panels *w, gm_epilogue *e) {
+    e->row = r.end == g->k ? g->ldy - r.begin : r.end - r.begin;
+    if (e->scale) e->scale += r.begin;
+    if (e->shift) e->shift += r.begin;
+    w->data = (char *)w->data + (size_t)(r.begin / 16) * w->panel_stride * gm_dtype_size(w->type);
+    g->k = r.end - r.begin;
+}
+
+static void move_outputs(operands *o, const gm__live *l, range r, gm_conv *g, gm_panels *w) {
+    cut_outputs(g, r, w, &o->e);
     o->y += bytes_of(l->out.type, r.begin);
-    o->e.row = r.end == l->g.k ? l->g.ldy - r.begin : r.end - r.begin;
-    if (o->e.scale) o->e.scale += r.begin;
-    if (o->e.shift) o->e.shift += r.begin;
     if (o->residual) o->residual += bytes_of(l->residual.type, r.begin);
     o->e.residual = o->residual;
     w->scale = NULL; // already in e
-    w->data = (char *)w->data + (size_t)(r.begin / 16) * w->panel_stride * gm_dtype_size(w->type);
 }
 
 static void conv(const gm_plan *p, const gm_conv *g, const operands *o, const gm_panels *w, char *worker) {
@@ -117,8 +125,7 @@ static void dense_part(const gm_plan *p, const gm__live *l, const gm__slice *s, 
     if (g.k >= CUT * s->parts && (g.ho * g.wo < FEW_POSITIONS || (!pointwise && w.type != GM_F32))) {
         range r = part_of(g.k, CUT, s);
         if (r.begin == r.end) return;
-        move_outputs(&o, l, r, &w);
-        g.k = r.end - r.begin;
+        move_outputs(&o, l, r, &g, &w);
         conv(p, &g, &o, &w, s->worker);
     } else if (pointwise) {
         range r = part_of(positions, 16, s);
@@ -195,13 +202,10 @@ static gate gate_of(const gm_plan *p, const gm__live *l, const gm__slice *s) {
 // Outputs r of a product of vectors. One row when r is not all of them.
 static void outputs_of(const gm_plan *p, const gm__slice *s, gm_dtype t, gm_conv g, range r, const char *x, const int *param, gm_act act,
                        char *y) {
-    const gm_panels *all = &p->packed->panels[param[0]];
-    gm_panels w = *all;
-    gm_epilogue e = {.shift = p->packed->plain[param[1]] + r.begin, .act = act, .out = t};
+    gm_panels w = p->packed->panels[param[0]];
+    gm_epilogue e = {.shift = p->packed->plain[param[1]], .act = act, .out = t};
     if (r.begin == r.end) return;
-    w.data = (char *)w.data + (size_t)(r.begin / 16) * w.panel_stride * gm_dtype_size(w.type);
-    e.row = r.end == g.k ? g.ldy - r.begin : r.end - r.begin;
-    g.k = r.end - r.begin;
+    cut_outputs(&g, r, &w, &e);
     p->kernels->conv(t, &g, x, &w, &e, y + bytes_of(t, r.begin), gm__worker_scratch(p, s->worker));
 }
 
@@ -211,17 +215,17 @@ static void squeeze(const gm_plan *p, const gm__live *l, const gm__slice *s, int
     const int rows = s->i1 - s->i0, c = l->g.c, h = l->hidden, positions = l->g.h * l->g.w;
     const gate g = gate_of(p, l, s);
     char *x = read_at(p, &l->in, 0, s), *y = at(p, &l->out, s);
-    if (phase == 0) {
+    if (phase == POOL) {
         const range r = part_of(c, CUT, s);
         const int row = r.end == c ? g.ldc - r.begin : r.end - r.begin;
         if (r.begin < r.end)
             p->kernels->global_pool(t, rows, positions, r.end - r.begin, x + bytes_of(t, r.begin), l->in.ld, g.pool + bytes_of(t, r.begin), row);
-    } else if (phase == 1) {
+    } else if (phase == REDUCE) {
         outputs_of(p, s, t, vector_product(rows, c, h, g.ldc, g.ldh), part_of(h, CUT / 2, s), g.pool, param, GM_ACT_RELU, g.hidden);
-    } else if (phase == 2) {
+    } else if (phase == EXPAND) {
         outputs_of(p, s, t, vector_product(rows, h, c, g.ldh, g.ldc), part_of(c, CUT, s), g.hidden, param + 2, GM_ACT_HSIGMOID, g.gate);
     } else {
-        const range r = s->parts > 1 ? part_of(positions, 1, s) : (range){0, positions};
+        const range r = part_of(positions, 1, s);
         if (r.begin < r.end)
             p->kernels->channel_scale(t, rows, r.end - r.begin, c, x + bytes_of(t, r.begin * l->in.ld), l->in.ld, g.gate, g.ldc,
                                       y + bytes_of(t, r.begin * l->out.ld), l->out.ld);

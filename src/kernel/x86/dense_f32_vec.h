@@ -10,7 +10,7 @@
 #include <math.h>
 
 enum { ROWS = VEC == 16 ? 12 : 6, PANELS = VEC == 16 ? 2 : 1, HALVES = GM__PANEL / VEC }; // HALVES: vectors of a panel
-enum { ROW_PANELS = 6 };           // of one row
+enum { ROW_PANELS = 6 };         // of one row, as EACH_ROW lists them
 enum { AHEAD = 16 * GM__PANEL }; // elements of B prefetched ahead: 16 steps
 
 // Elements of B (or dw) from the first to the second vector of a row.
@@ -86,7 +86,7 @@ static void finish(const gm__f32_tile *t, int vectors, float acc[][2][VEC]) {
 GM__INLINE void finish_f32(const int rows, const int vectors, const bool hswish, const bool whole, const gm__f32_tile *t,
                            vec acc[][2]) {
     const gm__f32_out *o = t->out;
-    const float low = o->act == GM_ACT_NONE ? -INFINITY : 0.0f, high = o->act == GM_ACT_RELU6 ? 6.0f : INFINITY;
+    const float low = act_low(o->act), high = act_high(o->act);
     const float *scale = o->scale + t->k0, *shift = o->shift + t->k0;
     const int last = lanes_of(o->k - t->k0, vectors - 1);
 #pragma GCC unroll 12

@@ -6,8 +6,6 @@
 #ifndef GAMUT_KERNEL_DEPTHWISE_VEC_H
 #define GAMUT_KERNEL_DEPTHWISE_VEC_H
 
-#include <math.h>
-
 enum {
     TILE = VEC_REGISTERS == 32 ? 8 : 4,
     DW_COLUMNS = 64, // outputs a window, along a row
@@ -94,8 +92,7 @@ GM__INLINE void dw_store(const gm_dtype t, const int tile, const dw_line *l, int
 
 // The epilogue of inference: sums stay in registers.
 GM__INLINE void dw_finish_f32(const int tile, const bool hswish, const dw_line *l, int o0, int count, vec *acc) {
-    const gm_act act = l->e->act;
-    const float low = act == GM_ACT_NONE ? -INFINITY : 0.0f, high = act == GM_ACT_RELU6 ? 6.0f : INFINITY;
+    const float low = act_low(l->e->act), high = act_high(l->e->act);
     const vec scale = vec_load_part(l->e->scale + l->b, l->left), shift = vec_load_part(l->e->shift + l->b, l->left);
 #pragma GCC unroll 8
     for (int o = 0; o < tile; o++) {

@@ -4,6 +4,8 @@
 #ifndef GAMUT_KERNEL_MATH_VEC_H
 #define GAMUT_KERNEL_MATH_VEC_H
 
+#include <math.h>
+
 // e^v; relative error below 1.5e-7 (under 2 ulp) in [-87, 88]; 0 below -104, infinity above 89, NaN kept.
 GM__INLINE vec vec_exp(vec v) {
     v = vec_at_most(89.0f, vec_at_least(-104.0f, v));
@@ -44,6 +46,10 @@ GM__INLINE vec vec_sigmoid(vec v) { return vec_set(1.0f) / (vec_set(1.0f) + vec_
 GM__INLINE vec vec_hsigmoid(vec v) {
     return vec_at_most(6.0f, vec_at_least(0.0f, v + vec_set(3.0f))) * vec_set(1.0f / 6);
 }
+
+// The bounds of an activation that is a clamp at most: none, ReLU, ReLU6.
+GM__INLINE float act_low(gm_act a) { return a == GM_ACT_NONE ? -INFINITY : 0.0f; }
+GM__INLINE float act_high(gm_act a) { return a == GM_ACT_RELU6 ? 6.0f : INFINITY; }
 
 GM__INLINE vec vec_act(gm_act a, vec v) {
     switch (a) {

@@ -102,7 +102,7 @@ GM__INLINE void put(const gm__f32_out *o, const bool clamp, float low, float hig
 // outputs go, negative: nowhere.
 GM__INLINE void output(const bool clamp, const float *m, ptrdiff_t step, int tiles, const int *position, const gm__f32_out *out, int k0) {
     const gm__f32_out o = *out; // not an alias of what is written
-    const float low = o.act == GM_ACT_NONE ? -INFINITY : 0.0f, high = o.act == GM_ACT_RELU6 ? 6.0f : INFINITY;
+    const float low = act_low(o.act), high = act_high(o.act);
     for (int t = 0; t < tiles; t++, position += 4)
         for (int i = 0; i < GM__PANEL; i += VEC, m += VEC) {
             const vec scale = vec_load(GM_F32, o.scale + k0 + i), shift = vec_load(GM_F32, o.shift + k0 + i);
