@@ -80,6 +80,7 @@ static void forward_of_one(const gm_kernels *k, gm_dtype t, const depthwise_case
     if (variant == 1) e.accumulate = true;
     if (variant == 2) e.scale = scale, e.shift = shift, e.residual = r.data, e.ldr = r.ld, e.act = GM_ACT_HSWISH;
     if (variant == 3) e.shift = shift, e.act = GM_ACT_RELU;
+    if (variant >= 4) e.scale = scale, e.shift = shift, e.act = (gm_act)(GM_ACT_NONE + variant - 4); // of inference
     gm_conv geometry = *g;
     geometry.ldy = y.ld;
     if (variant != 1) memset(y.data, CHECK_POISON, check_bytes(&y));
@@ -149,6 +150,7 @@ static void depthwise_and_gradients_match_double(void **state) {
             int c = check_widths[gm_rng_below(&rng, CHECK_WIDTHS)];
             depthwise_case d = case_create(t, 1 + i % 2, sizes[i][0], sizes[i][1], c, kernel, stride, i % 2);
             forward_of_one(k, t, &d, i % 4);
+            forward_of_one(k, t, &d, 4 + i % 4);
             gradients_of_one(k, t, &d, i % 2);
             case_destroy(&d);
         }

@@ -90,15 +90,15 @@ GM__INLINE void dw_store(const gm_dtype t, const int tile, const dw_line *l, int
         if (o < count) vec_store(t, out + o * l->out_step * vec_bytes(t), acc[o]);
 }
 
-// The epilogue of inference: sums stay in registers.
+// The epilogue of inference: sums stay in registers. Lanes past the channels: scale and shift are 0 there, and all these activations
+// of 0 are 0.
 GM__INLINE void dw_finish_f32(const int tile, const bool hswish, const dw_line *l, int o0, int count, vec *acc) {
     const float low = act_low(l->e->act), high = act_high(l->e->act);
     const vec scale = vec_load_part(l->e->scale + l->b, l->left), shift = vec_load_part(l->e->shift + l->b, l->left);
 #pragma GCC unroll 8
     for (int o = 0; o < tile; o++) {
-        vec v = vec_fma(acc[o], scale, shift);
-        v = hswish ? vec_act(GM_ACT_HSWISH, v) : vec_at_most(high, vec_at_least(low, v));
-        acc[o] = vec_keep(v, l->left);
+        const vec v = vec_fma(acc[o], scale, shift);
+        acc[o] = hswish ? vec_act(GM_ACT_HSWISH, v) : vec_at_most(high, vec_at_least(low, v));
     }
     dw_store(GM_F32, tile, l, o0, count, acc);
 }
