@@ -9,7 +9,7 @@ typedef struct session { // of this process; leaves no trace in the weights
     gm_loader *loader;
     double start, saved, seconds_before;
     uint64_t macs_before, steps;
-    uint64_t stored, restored; // multiples of the store's `every` that were seen; restores that were due
+    uint64_t restored; // restores that were due
 } session;
 
 static double epoch_of(const gm__run *r) { return (double)r->marks.step / (double)r->context.steps_per_epoch; }
@@ -29,25 +29,18 @@ static gm_status save_state(gm__run *r, session *now, bool wait, gm_error *err) 
                    cause.text);
 }
 
-// Multiples of `every` that are nearer to this snapshot than to the next one, or past.
-static uint64_t multiples_of_every(const gm__run *r) {
+// Is this the step nearest to a multiple of the store's `every`?
+static bool store_wants(const gm__run *r) {
     const gm_train_store *store = r->settings->store;
-    uint64_t step = r->marks.step, every = r->snapshot_every, epoch = r->context.steps_per_epoch;
-    uint64_t to_snapshot = every - step % every, to_epoch = epoch - step % epoch;
-    double to_next = step < r->context.steps ? (double)(to_snapshot < to_epoch ? to_snapshot : to_epoch) : 0;
-    double halfway = ((double)step + to_next / 2) / (double)epoch;
-    return store && store->every > 0 ? (uint64_t)(halfway / store->every + 1e-9) : 0; // to_next 0: exact multiples
+    if (!store || store->every <= 0 || r->marks.step == 0) return false;
+    double steps = store->every * (double)r->context.steps_per_epoch, step = (double)r->marks.step;
+    return floor((step + 0.5) / steps) > floor((step - 0.5) / steps);
 }
 
 // Is a state due at this snapshot? By time, or by epochs when a store says so.
-static bool state_is_due(const gm__run *r, session *now, bool epoch_end) {
+static bool state_is_due(const gm__run *r, const session *now, bool epoch_end) {
     const gm_train_store *store = r->settings->store;
-    if (store && store->every > 0) {
-        uint64_t multiples = multiples_of_every(r);
-        bool due = multiples > now->stored;
-        now->stored = multiples;
-        return due;
-    }
+    if (store && store->every > 0) return store_wants(r);
     // very short epochs: the disk would be all that is busy
     double wait = epoch_end ? fmin(1, r->settings->checkpoint_seconds) : r->settings->checkpoint_seconds;
     return gm_now() - now->saved >= wait;
@@ -234,7 +227,7 @@ static gm_status train_steps(gm__run *r, session *now, const gm_train_observer *
         bool entered = false;
         if ((status = enter_phases(r, &entered, err)) != GM_OK) return status;
         bool epoch_end = r->marks.step % r->context.steps_per_epoch == 0;
-        if (entered || epoch_end || fresh || r->marks.step % r->snapshot_every == 0) {
+        if (entered || epoch_end || fresh || r->marks.step % r->snapshot_every == 0 || store_wants(r)) {
             if ((status = take_snapshot(r, now, err)) != GM_OK) return status;
             if (!fresh && state_is_due(r, now, epoch_end) && (status = save_state(r, now, false, err)) != GM_OK)
                 return status;
@@ -296,7 +289,7 @@ gm_status gm__train_with(const gm_train_settings *s, const gm_dataset *train, co
     if (status == GM_OK) status = open_folder(r, resume, err);
     if (status != GM_OK) goto done;
     now = (session){.start = gm_now(), .saved = gm_now(), .seconds_before = r->marks.seconds,
-                    .macs_before = r->marks.macs, .stored = multiples_of_every(r), .restored = restores_due(r)};
+                    .macs_before = r->marks.macs, .restored = restores_due(r)};
     if ((status = start_loader(r, &now, err)) != GM_OK) goto done;
     if ((status = train_steps(r, &now, observer, err)) != GM_OK) goto done;
     double elapsed = gm_now() - now.start;

@@ -66,9 +66,9 @@ static gm_status one(replay *r, gm_checkpoint_writer *w, const char *from, uint6
     if (status == GM_OK) {
         double beside = rise_beside(r, base, now, info.note);
         const char *config = strstr(info.note, "\"config\":\"");
-        printf("%4llu %-58.*s %8.2f %8.4f %8.4f %5.0f %8.3f\n", (unsigned long long)number, config ? 58 : 5,
+        printf("%4llu %-58.*s %8.2f %8.4f %8.4f %5.0f %8.3f %9.5f %9.5f\n", (unsigned long long)number, config ? 58 : 5,
                config ? config + 10 : "exact", gm_checkpoint_ratio_weights(&info), number_in(info.note, "drop"), beside,
-               number_in(info.note, "trials"), number_in(info.note, "migrated"));
+               number_in(info.note, "trials"), number_in(info.note, "migrated"), number_in(info.note, "error"), number_in(info.note, "moved"));
         fflush(stdout);
         r->count++;
         r->weights += (double)info.raw[GM_CHECKPOINT_WEIGHTS];
