@@ -215,7 +215,12 @@ static gm_status run(const char *preset, const job *j, gm_error *err) {
     return status;
 }
 
+static const char usage[] =
+    "usage: bench_actuate [--preset mbv3|resnet50|all] [--subnets N] [--switches N] [--folder DIR] [--json]\n"
+    "Time to switch between random calibrated subnets, bytes allocated by it, time to load one from disk, memory of all. Files go to DIR.\n";
+
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     static const struct option options[] = {
         {"preset", required_argument, NULL, 'p'},   {"subnets", required_argument, NULL, 's'},
         {"switches", required_argument, NULL, 'w'}, {"folder", required_argument, NULL, 'f'},
@@ -230,7 +235,7 @@ int main(int argc, char **argv) {
         else if (c == 'f') j.folder = optarg;
         else if (c == 'j') j.json = true;
         else {
-            fprintf(stderr, "usage: bench_actuate [--preset mbv3|resnet50|all] [--subnets N] [--switches N] [--folder DIR] [--json]\n");
+            fputs(usage, stderr);
             return 2;
         }
     }

@@ -168,7 +168,12 @@ static void print(row *r, const row *peer, FILE *json, bool first) {
                 middle / of_peer, low, high, middle_back, r->ratio, r->ratio_weights);
 }
 
+static const char usage[] =
+    "usage: bench_checkpoint [--mb N] [--runs N] [--images BEFORE NOW] [--json FILE]\n"
+    "MB/s of one core and sizes of checkpoints, of two drawn states of N MB or of two given ones, beside zstd and bf16.\n";
+
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     enum { ROWS = 8 };
     static row rows[ROWS] = {{.name = "zstd -1"}, {.name = "zstd -3"}, {.name = "bf16 (lossy)"},
                              {.name = "lossless, alone"}, {.name = "lossless, difference"},
@@ -188,7 +193,7 @@ int main(int argc, char **argv) {
         } else fine = false;
     }
     if (!fine) {
-        fprintf(stderr, "usage: bench_checkpoint [--mb N] [--runs N] [--images BEFORE NOW] [--json FILE]\n");
+        fputs(usage, stderr);
         goto done;
     }
     snprintf(place, sizeof place, "%s/gamut-bench-%ld", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (long)getpid());

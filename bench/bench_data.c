@@ -3,6 +3,8 @@
 // (the limit: memory).
 //   build/release/bench_data [--json FILE]
 // 32 x 32 RGB; 11 runs of 8,192 images after one of warm-up; median, slowest and fastest.
+#include "measure.h"
+
 #include <gamut/data.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +34,12 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static const char usage[] =
+    "usage: bench_data [--json FILE]\n"
+    "Images per second that one core augments and packs.\n";
+
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     int status = 1;
     gm_dataset d = {.images = IMAGES, .height = SIDE, .width = SIDE, .channels = 3, .classes = 10};
     FILE *json = argc == 3 && strcmp(argv[1], "--json") == 0 ? fopen(argv[2], "w") : NULL;
@@ -81,8 +88,7 @@ int main(int argc, char **argv) {
     status = 0;
 done:
     if (status)
-        fprintf(stderr,
-                "bench_data: out of memory, or cannot write; usage: bench_data [--json FILE]\n");
+        fprintf(stderr, "bench_data: out of memory, or cannot write\n%s", usage);
     if (json) fclose(json);
     gm_free(order);
     gm_free(d.pixels);

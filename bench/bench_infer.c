@@ -260,7 +260,13 @@ static void parse_batches(job *j, const char *text) {
     }
 }
 
+static const char usage[] =
+    "usage: bench_infer [--preset resnet50|mbv3|all] [--type f32|bf16|int8|all] [--batch 1,16] [--points N] [--seconds S]\n"
+    "                   [--threads N] [--peer torch|onnxruntime|all [--python PYTHON]] [--folder DIR] [--json]\n"
+    "Latency of N points of the families at 224, beside the same exported subnets in other runtimes; outputs are compared.\n";
+
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     static const struct option options[] = {
         {"preset", required_argument, NULL, 'p'},  {"type", required_argument, NULL, 't'},
         {"batch", required_argument, NULL, 'b'},   {"points", required_argument, NULL, 'o'},
@@ -285,8 +291,7 @@ int main(int argc, char **argv) {
         else if (c == 'f') j.folder = optarg;
         else if (c == 'j') j.json = true;
         else {
-            fprintf(stderr, "usage: bench_infer [--preset resnet50|mbv3|all] [--type f32|bf16|int8|all] [--batch 1,16] [--points N] [--seconds S] "
-                            "[--threads N] [--peer torch|onnxruntime|all [--python PYTHON]] [--folder DIR] [--json]\n");
+            fputs(usage, stderr);
             return 2;
         }
     }

@@ -360,6 +360,10 @@ static void run_type(const gm_kernels *kernels, gm_dtype type, const options *o,
     summary("slices against the full tensor", slice, slices, json);
 }
 
+static const char usage[] =
+    "usage: bench_kernels [--json FILE] [--filter TEXT] [--type f32|bf16|i8] [--seconds S] [--one-core]\n"
+    "Rates of the kernels against the arithmetic limit that the same run measures, and of slices against the full tensor.\n";
+
 static bool parse(int argc, char **argv, options *o) {
     for (int i = 1; i < argc; i++) {
         bool more = i + 1 < argc;
@@ -380,12 +384,10 @@ static bool parse(int argc, char **argv, options *o) {
 }
 
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     options o = {0};
     if (!parse(argc, argv, &o)) {
-        fprintf(
-            stderr,
-            "usage: bench_kernels [--json FILE] [--filter TEXT] [--type f32|bf16|i8] [--seconds S] "
-            "[--one-core]\n");
+        fputs(usage, stderr);
         return 2;
     }
     const gm_kernels *kernels = gm_kernels_active();

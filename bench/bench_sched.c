@@ -116,7 +116,12 @@ static void row(bool json, bool *first, const char *name, double ours, double li
     *first = false;
 }
 
+static const char usage[] =
+    "usage: bench_sched [--json] [--queued N]\n"
+    "Time of one decision of every policy with N requests queued, for 1 and 8 workers.\n";
+
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     static const char *const names[] = {"gamut", "slackfit", "maxbatch", "maxacc", "infaas", "fixed:max"};
     bool json = false, first = true;
     int queued = 10000, status = 0;
@@ -129,7 +134,7 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--queued") == 0 && i + 1 < argc)
             queued = gm_max(atoi(argv[++i]), 1);
         else
-            return fprintf(stderr, "usage: bench_sched [--json] [--queued N]\n"), 2;
+            return fputs(usage, stderr), 2;
     }
     if (gm_profile_paper(1.0, false, &p, &err) != GM_OK || gm_latency_create(&p, NULL, &l, &err) != GM_OK)
         return fprintf(stderr, "bench_sched: %s\n", err.text), 1;

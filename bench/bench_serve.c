@@ -6,6 +6,8 @@
 // Run it on a machine with at least two free cores: one for the server, one for the load. Workers answer at once, so every round
 // trip is overhead: the server's and this client's. A row a rate: requests answered a second, the round trip, how much
 // of the server's own two parts (headers to queue; result to last byte) stays within 200 microseconds, processor time.
+#include "measure.h"
+
 #include <gamut/serve.h>
 
 #include <errno.h>
@@ -155,13 +157,14 @@ static int run_peers(int argc, char **argv) {
     return 1;
 }
 
-static int usage(void) {
-    fprintf(stderr, "usage: bench_serve [--seconds S] [--rates R,R,...] [--json]\n"
-                    "       bench_serve --peer litserve|mlserver|all --model MODEL --profile FILE [--python PYTHON]\n");
-    return 2;
-}
+static const char usage[] =
+    "usage: bench_serve [--seconds S] [--rates R,R,...] [--json]\n"
+    "       bench_serve --peer litserve|mlserver|all|none --model MODEL --profile FILE [--python PYTHON] [--trace TRACE]\n"
+    "                   [--load L | --rate R] [--slo-ms MS] [--duration S] [--workers N] [--policy P] [--data SET] [--force]\n"
+    "What HTTP and the router cost with a stub for a model; or goodput of a trace beside other servers with the same model.\n";
 
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     job j = {.seconds = 10, .rate = {1000, 10000}, .rates = 2};
     for (int i = 1; i < argc; i++) {
         bool more = i + 1 < argc;
@@ -174,15 +177,15 @@ int main(int argc, char **argv) {
             j.rates = 0;
             for (char *at = argv[++i]; j.rates < RATES && *at != '\0'; at += *at == ',') j.rate[j.rates++] = strtod(at, &at);
         } else {
-            return usage();
+            return fputs(usage, stderr), 2;
         }
     }
-    if (!(j.seconds > 0)) return usage();
+    if (!(j.seconds > 0)) return fputs(usage, stderr), 2;
     gm_error err = {0};
     int port = 0, failures = 0;
     pid_t server = start_server(&port, &err);
     for (int i = 0; server > 0 && i < j.rates && failures == 0; i++) {
-        if (!(j.rate[i] > 0)) return kill(server, SIGKILL), usage();
+        if (!(j.rate[i] > 0)) return kill(server, SIGKILL), fputs(usage, stderr), 2;
         failures += measure(&j, server, port, j.rate[i], &err) != GM_OK;
     }
     if (server <= 0 || failures > 0) fprintf(stderr, "bench_serve: %s\n", err.text);

@@ -178,7 +178,12 @@ static int run(const job *j, gm_dtype type) {
     return j->peer && peer <= 0;
 }
 
+static const char usage[] =
+    "usage: bench_train [--preset P] [--type f32|bf16|all] [--batch N] [--steps N] [--threads N] [--peer torch [--python PYTHON]] [--json]\n"
+    "Images per second of one sandwich step on CIFAR-10 shapes, beside the same step in PyTorch.\n";
+
 int main(int argc, char **argv) {
+    if (measure_help(argc, argv, usage)) return 0;
     static const struct option options[] = {
         {"preset", required_argument, NULL, 'p'},  {"type", required_argument, NULL, 't'},
         {"batch", required_argument, NULL, 'b'},   {"steps", required_argument, NULL, 's'},
@@ -198,8 +203,7 @@ int main(int argc, char **argv) {
         else if (c == 'y') j.python = optarg;
         else if (c == 'j') j.json = true;
         else {
-            fprintf(stderr, "usage: bench_train [--preset P] [--type f32|bf16|all] [--batch N] [--steps N] [--threads N] "
-                            "[--peer torch [--python PYTHON]] [--json]\n");
+            fputs(usage, stderr);
             return 2;
         }
     }

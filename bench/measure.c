@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "measure.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // ---------------------------------------------------------------------------------------------
 // Limits: operations a second with operands in registers, and bytes a second of a plain copy.
@@ -103,3 +105,11 @@ double measure_peak(gm_dtype type, gm_cpu_level level) {
     return measure_median(v, 9);
 }
 
+bool measure_help(int argc, char **argv, const char *usage) {
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") != 0) continue;
+        fputs(usage, stdout);
+        return true;
+    }
+    return false;
+}

@@ -11,4 +11,7 @@ double measure_median(double *v, int n);
 // nine. 0: the level has no unit of its own for the type.
 double measure_peak(gm_dtype type, gm_cpu_level level);
 
+// True when --help is among the arguments: usage is then on standard output.
+bool measure_help(int argc, char **argv, const char *usage);
+
 #endif
