@@ -116,6 +116,9 @@ GM_API gm_status gm_checkpoint_clear(const char *folder, gm_error *err);
 typedef struct gm_checkpoint_writer gm_checkpoint_writer;
 GM_API gm_status gm_checkpoint_writer_create(const char *folder, const gm_checkpoint_settings *s,
                                              gm_checkpoint_writer **out, gm_error *err);
+// The newest checkpoint that is whole, as it was decoded when the writer was made: the caller's to release. Until the first save, and
+// once; NULL: there was none, or it was asked for. out may be NULL.
+GM_API gm_tensor_image *gm_checkpoint_writer_newest(gm_checkpoint_writer *w, gm_checkpoint_info *out);
 // Waits for the save before; if that failed, its error is returned and nothing new is begun (the next call begins anew).
 // note: a JSON object or NULL.
 GM_API gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, gm_tensor_image *image, const char *note, gm_error *err);

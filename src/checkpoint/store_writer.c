@@ -15,6 +15,7 @@ struct gm_checkpoint_writer {
     uint64_t resumed; // the checkpoint that the weights to be saved went on from; 0: none
     gm__decoded last;         // on disk; without its image
     gm_tensor_image *parent;  // that image; NULL: none to be a difference to
+    gm_tensor_image *newest;  // that image when the writer was made, until it is asked for, or the first save
     gm_tensor_image *image;   // being written
     char note[GM_CHECKPOINT_NOTE];
     // the thread
@@ -111,9 +112,16 @@ static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
     if (status != GM_OK) return GM_OK; // none of them whole: the next one stands alone
     uint8_t *image = w->last.image;
     w->last.image = NULL;
-    if (image_is_worth_it(w)) return gm_tensor_image_take(image, w->last.bytes, &w->parent, err);
-    gm_free(image);
-    return GM_OK;
+    status = gm_tensor_image_take(image, w->last.bytes, &w->newest, err);
+    if (status == GM_OK && image_is_worth_it(w)) w->parent = gm_tensor_image_hold(w->newest);
+    return status;
+}
+
+gm_tensor_image *gm_checkpoint_writer_newest(gm_checkpoint_writer *w, gm_checkpoint_info *out) {
+    gm_tensor_image *newest = w->newest;
+    if (newest && out) *out = w->last.info;
+    w->newest = NULL;
+    return newest;
 }
 
 gm_status gm_checkpoint_writer_create(const char *folder, const gm_checkpoint_settings *s, gm_checkpoint_writer **out,
@@ -161,6 +169,8 @@ gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, gm_tensor_image *im
     if (note && strlen(note) >= sizeof w->note)
         return gm_fail(err, GM_ERR_ARGUMENT, "a note of a checkpoint has at most %zu bytes", sizeof w->note - 1);
     snprintf(w->note, sizeof w->note, "%s", note ? note : "");
+    gm_tensor_image_release(w->newest);
+    w->newest = NULL;
     pthread_mutex_lock(&w->mutex);
     w->image = gm_tensor_image_hold(image);
     w->busy = true;
@@ -210,6 +220,7 @@ void gm_checkpoint_writer_destroy(gm_checkpoint_writer *w) {
     if (w->lock >= 0) close(w->lock);
     gm__decoded_fini(&w->last);
     gm_tensor_image_release(w->parent);
+    gm_tensor_image_release(w->newest);
     gm_tensor_image_release(w->image);
     gm_free(w);
 }

@@ -68,12 +68,18 @@ static gm_status load(void *self, gm_tensor_image **out, gm_error *err) {
     uint8_t *image = NULL;
     size_t bytes = 0;
     gm_checkpoint_info info;
-    gm_status status = gm_checkpoint_load(s->folder, 0, &image, &bytes, &info, err);
+    gm_status status = open_writer(s, err);
     if (status != GM_OK) return status;
+    gm_checkpoint_writer_resumed(s->writer);
+    *out = gm_checkpoint_writer_newest(s->writer, &info);
+    if (*out == NULL) {
+        status = gm_checkpoint_load(s->folder, 0, &image, &bytes, &info, err);
+        if (status == GM_OK) status = gm_tensor_image_take(image, bytes, out, err);
+        if (status != GM_OK) return status;
+    }
     gm_log(GM_LOG_INFO, "continuing from checkpoint %llu%s", (unsigned long long)info.number,
            info.quantized > 0 ? ", whose weights were quantized" : "");
-    if (s->writer != NULL) gm_checkpoint_writer_resumed(s->writer);
-    return gm_tensor_image_take(image, bytes, out, err);
+    return GM_OK;
 }
 
 static gm_status finish(void *self, gm_error *err) {

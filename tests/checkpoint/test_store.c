@@ -238,6 +238,48 @@ static void two_writers_exclude_each_other(void **state) {
 }
 
 // Training fills its image anew while the thread still writes the one before: it gets another.
+// The writer decodes the newest whole checkpoint to go on from; who goes on from it, too, need not decode it again.
+static void a_writer_hands_out_what_it_went_on_from(void **state) {
+    (void)state;
+    gm_error err = {0};
+    char folder[FOLDER], path[PATH_MAX];
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    gm_checkpoint_writer *w = NULL;
+    gm_checkpoint_info info = {0};
+    fresh_folder("newest", folder);
+    assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+    assert_null(gm_checkpoint_writer_newest(w, &info));
+    gm_checkpoint_writer_destroy(w);
+    assert_ok(save_steps(folder, 1, 4, &s, &err));
+    gm_log_set(GM_LOG_ERROR);
+    number_path(folder, 4, path);
+    damage_file(path, 0.5);
+    blob expected = make_state(3);
+    for (int asked = 0; asked < 2; asked++) { // asked: for it, before the first save
+        assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+        if (!asked) {
+            gm_tensor_image *newest = gm_checkpoint_writer_newest(w, &info);
+            assert_non_null(newest);
+            assert_true(same_blob(expected, newest->data, newest->bytes));
+            assert_int_equal(info.number, 3);
+            gm_tensor_image_release(newest);
+            assert_null(gm_checkpoint_writer_newest(w, NULL));
+        }
+        blob b = make_state(5 + asked);
+        assert_ok(save_blob(w, b, NULL, &err));
+        assert_null(gm_checkpoint_writer_newest(w, NULL));
+        gm_checkpoint_writer_destroy(w);
+        expect_newest(folder, asked ? 6 : 5);
+        if (!asked) {
+            number_path(folder, 5, path);
+            damage_file(path, 0.5); // the third is the newest again
+        }
+        gm_free(b.data);
+    }
+    gm_free(expected.data);
+    gm_log_set(GM_LOG_INFO);
+}
+
 static void a_saved_image_is_left_alone(void **state) {
     (void)state;
     gm_error err = {0};
@@ -556,6 +598,7 @@ int main(void) {
         cmocka_unit_test(pruning_never_takes_the_newest_whole),
         cmocka_unit_test(a_lost_manifest_is_written_again),
         cmocka_unit_test(two_writers_exclude_each_other),
+        cmocka_unit_test(a_writer_hands_out_what_it_went_on_from),
         cmocka_unit_test(a_saved_image_is_left_alone),
         cmocka_unit_test(a_full_disk_leaves_the_one_before),
         cmocka_unit_test(quantized_chains_restore_the_same_everywhere),
