@@ -116,6 +116,9 @@ typedef struct gm_train_settings {
     float kd_temperature, kd_ratio; // in-place or teacher distillation; kd_ratio: OFA's weight
     int subnets;                   // trained in one step once shrinking began (sandwich S); default 4
     float delay, ramp;             // deps: fractions of epochs; default 0.5 and 0.02
+    int early_resolution;          // side of images in pixels during the first `early_part` of the steps (progressive
+                                   // resizing), for nets of one resolution; 0: as later
+    float early_part;              // default 0.5
     gm_sort sort;                  // deps, ofa: channel sort
     gm_aggregation aggregation;    // default sum
     float phase_epochs[6];         // ofa: share of the epochs of each phase (full, kernel, depth 1, depth 2, expand 1, 2)

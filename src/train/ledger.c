@@ -5,13 +5,14 @@
 
 #include <math.h>
 
-gm_status gm__step_macs(const gm__context *c, const gm__step_plan *p, uint64_t *macs, gm_error *err) {
+gm_status gm__step_macs(const gm__context *c, uint64_t step, const gm__step_plan *p, uint64_t *macs, gm_error *err) {
+    const gm_graph *g = gm__graph_at(c, step);
     uint64_t images = (uint64_t)c->settings->batch;
     bool teacher = false;
     *macs = 0;
     for (int i = 0; i < p->slots; i++) {
         gm_cost cost = {0};
-        gm_status status = gm_count(c->graph, &p->slot[i].choice, &cost, err);
+        gm_status status = gm_count(g, &p->slot[i].choice, &cost, err);
         if (status != GM_OK) return status;
         *macs += cost.macs * 3 * images;
         teacher = teacher || p->slot[i].loss == GM__LOSS_TEACHER;
@@ -20,7 +21,7 @@ gm_status gm__step_macs(const gm__context *c, const gm__step_plan *p, uint64_t *
         gm_choice choice = c->max;
         if (c->resolution_knob >= 0) choice.index[c->resolution_knob] = p->slot[0].choice.index[c->resolution_knob];
         gm_cost cost = {0};
-        gm_status status = gm_count(c->graph, &choice, &cost, err);
+        gm_status status = gm_count(g, &choice, &cost, err);
         if (status != GM_OK) return status;
         *macs += cost.macs * images;
     }
@@ -39,8 +40,9 @@ gm_status gm__expected_macs(const gm__context *c, uint64_t from, int samples, do
         for (uint64_t j = 0; j < n; j++) {
             gm__step_plan plan;
             uint64_t one;
-            strategy->plan(c, begin + j * length / n, &plan);
-            gm_status status = gm__step_macs(c, &plan, &one, err);
+            uint64_t step = begin + j * length / n;
+            strategy->plan(c, step, &plan);
+            gm_status status = gm__step_macs(c, step, &plan, &one, err);
             if (status != GM_OK) return status;
             sum += (double)one;
         }

@@ -181,7 +181,7 @@ static gm_status one_step(gm__run *r, session *now, const gm_train_observer *obs
     uint64_t macs = 0;
     gm__context_strategy(&r->context)->plan(&r->context, r->marks.step, &plan);
     apply_damp(r, &plan);
-    gm_status status = gm__step_macs(&r->context, &plan, &macs, err);
+    gm_status status = gm__step_macs(&r->context, r->marks.step, &plan, &macs, err);
     if (status != GM_OK) return status;
     double budget = r->settings->max_macs;
     if (budget > 0 && (double)(r->marks.macs + macs) > budget) {
@@ -249,12 +249,12 @@ static int resolution_of_step(void *context, int epoch, int step) {
 static gm_status start_loader(gm__run *r, session *now, gm_error *err) {
     uint64_t per_epoch = r->context.steps_per_epoch;
     gm_augment a = r->augment;
-    a.resolution = r->settings->strategy == GM_STRATEGY_PLAIN ? gm__step_resolution(&r->context, 0)
+    a.resolution = r->settings->strategy == GM_STRATEGY_PLAIN ? gm__step_resolution(&r->context, r->context.early)
                                                               : r->model->graph->node[0].out.max;
     gm_status status = gm_loader_create(r->data, r->train_index, r->train_count, r->settings->batch, &a, r->type,
                                         r->settings->seed, (int)(r->marks.step / per_epoch),
                                         (int)(r->marks.step % per_epoch), &now->loader, err);
-    if (status == GM_OK && r->context.resolution_knob >= 0)
+    if (status == GM_OK && (r->context.resolution_knob >= 0 || r->context.early > 0))
         gm_loader_set_resolution(now->loader, resolution_of_step, &r->context);
     return status;
 }

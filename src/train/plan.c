@@ -37,8 +37,11 @@ gm_status gm__context_init(gm__context *c, const gm_train_settings *s, const gm_
     return GM_OK;
 }
 
+const gm_graph *gm__graph_at(const gm__context *c, uint64_t step) { return step < c->early ? c->early_graph : c->graph; }
+
 gm_status gm__context_set_steps(gm__context *c, uint64_t steps, gm_error *err) {
     c->steps = steps > 0 ? steps : 1;
+    c->early = c->early_graph ? (uint64_t)llround((double)c->settings->early_part * (double)c->steps) : 0;
     c->phases = 0;
     return gm__context_strategy(c)->init(c, err);
 }
@@ -72,7 +75,8 @@ int gm__step_resolution_index(const gm__context *c, uint64_t step) {
 int gm__step_resolution(const gm__context *c, uint64_t step) {
     gm_choice choice = c->settings->strategy == GM_STRATEGY_PLAIN ? c->fixed : c->max;
     if (c->resolution_knob >= 0) choice.index[c->resolution_knob] = (uint8_t)gm__step_resolution_index(c, step);
-    return gm_size_value(c->graph, &c->graph->node[0].out, &choice);
+    const gm_graph *g = gm__graph_at(c, step);
+    return gm_size_value(g, &g->node[0].out, &choice);
 }
 
 static bool is_kind(const gm_space *s, int knob, const char *kind) {

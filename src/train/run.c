@@ -46,6 +46,7 @@ static gm_status make_plan(gm__run *r, gm_error *err) {
     const gm_train_settings *s = r->settings;
     uint64_t per_epoch = (uint64_t)(r->train_count / s->batch);
     gm_status status = gm__context_init(&r->context, s, r->model->graph, per_epoch, err);
+    r->context.early_graph = r->early_model ? r->early_model->graph : NULL;
     if (status == GM_OK) status = gm__context_plan_length(&r->context, err);
     if (status == GM_OK) status = gm__expected_macs(&r->context, 0, 64, &r->expected_macs, err);
     if (status != GM_OK) return status;
@@ -73,7 +74,39 @@ static gm_status make_buffers(gm__run *r, gm_error *err) {
     r->row_loss = gm_alloc((size_t)s->batch, sizeof(float));
     if (!r->grads || !r->soft || !r->row_loss)
         return gm_fail(err, GM_ERR_MEMORY, "no memory for gradients (%zu floats)", g->floats);
-    return gm_walker_create(g, r->model->norm_offset, r->type, s->batch, true, &r->walker, err);
+    status = gm_walker_create(g, r->model->norm_offset, r->type, s->batch, true, &r->walker, err);
+    if (status != GM_OK || !r->early_model) return status;
+    return gm_walker_create(r->early_model->graph, r->early_model->norm_offset, r->type, s->batch, true, &r->early_walker, err);
+}
+
+static bool same_weights(const gm_graph *a, const gm_graph *b) {
+    bool same = a->floats == b->floats && a->params == b->params;
+    for (int i = 0; i < a->params && same; i++)
+        same = strcmp(a->param[i].name, b->param[i].name) == 0 &&
+               memcmp(a->param[i].dims, b->param[i].dims, sizeof a->param[i].dims) == 0;
+    return same;
+}
+
+// The net of the first steps: it shares the weights, so nothing but the size of images may differ.
+static gm_status make_early(gm__run *r, gm_error *err) {
+    const gm_train_settings *s = r->settings;
+    gm_model_settings small = s->model;
+    int side = r->model->graph->node[0].out.max;
+    if (s->early_resolution == 0) return GM_OK;
+    if (s->early_resolution >= side)
+        return gm_fail(err, GM_ERR_RANGE, "early_resolution: %d; images have %d pixels later, so give fewer, or 0", s->early_resolution, side);
+    small.resolution = s->early_resolution;
+    gm_status status = gm_model_create(s->preset, &small, &r->early_model, err);
+    if (status != GM_OK) return status;
+    const gm_space *space = &r->model->graph->space;
+    for (int k = 0; k < space->knobs; k++)
+        if (strcmp(space->group[space->knob[k].group].kind, "resolution") == 0)
+            return gm_fail(err, GM_ERR_ARGUMENT, "early_resolution: the resolution of %s is elastic, each step draws one: set it to 0, or "
+                           "model.single_resolution to true", s->preset);
+    if (!same_weights(r->model->graph, r->early_model->graph))
+        return gm_fail(err, GM_ERR_UNSUPPORTED, "early_resolution: %s has other weights for images of %d pixels", s->preset,
+                       s->early_resolution);
+    return GM_OK;
 }
 
 // The weights of a trained model of the very same network, e.g. for fine-tuning.
@@ -82,11 +115,7 @@ static gm_status start_from(gm__run *r, const char *path, gm_error *err) {
     gm_status status = gm_model_load(path, &from, err);
     if (status != GM_OK) return status;
     const gm_graph *ours = r->model->graph, *theirs = from->graph;
-    bool same = ours->floats == theirs->floats && ours->params == theirs->params;
-    for (int i = 0; i < ours->params && same; i++)
-        same = strcmp(ours->param[i].name, theirs->param[i].name) == 0 &&
-               memcmp(ours->param[i].dims, theirs->param[i].dims, sizeof ours->param[i].dims) == 0;
-    if (same) memcpy(r->model->params, from->params, ours->floats * sizeof(float));
+    if (same_weights(ours, theirs)) memcpy(r->model->params, from->params, ours->floats * sizeof(float));
     else
         status = gm_fail(err, GM_ERR_ARGUMENT, "init: %.120s holds another network (preset %s, %d classes); preset and model "
                          "settings must be those of that file", path, from->preset, theirs->classes);
@@ -105,7 +134,8 @@ gm_status gm__run_init(gm__run *r, const gm_train_settings *s, const gm_dataset 
     if ((status = gm_model_create(s->preset, &r->copy.model, &r->model, err)) != GM_OK) return status;
     gm_model_init_params(r->model, s->seed);
     if (s->init[0] && (status = start_from(r, s->init, err)) != GM_OK) return status;
-    status = split_data(r, data, err);
+    status = make_early(r, err);
+    if (status == GM_OK) status = split_data(r, data, err);
     if (status == GM_OK) status = make_plan(r, err);
     if (status == GM_OK) status = make_buffers(r, err);
     r->marks.guard.damp = 1;
@@ -114,7 +144,9 @@ gm_status gm__run_init(gm__run *r, const gm_train_settings *s, const gm_dataset 
 
 void gm__run_fini(gm__run *r) {
     gm_walker_destroy(r->walker);
+    gm_walker_destroy(r->early_walker);
     gm_walker_destroy(r->teacher_walker);
+    gm_walker_destroy(r->early_teacher_walker);
     gm__optimizer_fini(&r->optimizer);
     gm__weights_fini(&r->live);
     gm_tensor_image_release(r->good);
@@ -131,6 +163,7 @@ void gm__run_fini(gm__run *r) {
     gm_free(r->train_index);
     gm_free(r->val_index);
     gm_model_destroy(r->model);
+    gm_model_destroy(r->early_model);
     if (r->log) fclose(r->log);
     *r = (gm__run){0};
 }

@@ -79,7 +79,8 @@ typedef struct gm__run {
     const char *dir;
     gm_dtype type;
     gm_model *model; // its params are live.params while training
-    gm_walker *walker;
+    gm_model *early_model; // the same net for images of early_resolution; NULL: none
+    gm_walker *walker, *early_walker;
     gm__context context;
     gm__optimizer optimizer;
     gm__weights live;
@@ -90,7 +91,7 @@ typedef struct gm__run {
 
     // distillation
     float *teacher; // weights, NULL before the phase that takes it
-    gm_walker *teacher_walker;
+    gm_walker *teacher_walker, *early_teacher_walker;
     gm_norm_sums teacher_sums;
     int classes, ld_soft;
     float *soft, *soft_teacher, *dlogits_extra, *row_loss; // [batch][ld_soft], row_loss [batch]

@@ -11,7 +11,7 @@ gm_train_settings gm_train_settings_default(void) {
         .epochs = 12, .batch = 128, .optimizer = GM_OPTIMIZER_SGD, .lr = 0.1f, .momentum = 0.9f, .nesterov = true,
         .weight_decay = 5e-4f, .beta1 = 0.9f, .beta2 = 0.999f, .adam_eps = 1e-8f, .schedule = GM_SCHEDULE_COSINE,
         .warmup = 0.5f, .label_smoothing = 0.1f, .kd_temperature = 1, .kd_ratio = 1, .subnets = 4, .delay = 0.5f,
-        .ramp = 0.02f, .sort = GM_SORT_FREE,
+        .ramp = 0.02f, .early_part = 0.5f, .sort = GM_SORT_FREE,
         // Once-for-all's own (2.7 of the training specification): epochs of 605, learning rates of 2.6
         .phase_epochs = {180, 125, 25, 125, 25, 125},
         .phase_lr = {1, 0.37f, 0.031f, 0.092f, 0.031f, 0.092f},
@@ -43,6 +43,8 @@ static gm_status check_ranges(const gm_train_settings *s, gm_error *err) {
         {"subnets", s->subnets, 1, GM__MAX_SLOTS},
         {"delay", (double)s->delay, 0, 1},
         {"ramp", (double)s->ramp, 0, 1},
+        {"early_resolution", s->early_resolution, 0, 4096},
+        {"early_part", (double)s->early_part, 0, 1},
         {"clip", (double)s->clip, 0, 1e9},
         {"spike", (double)s->spike, 0, 1e6},
         {"ema", (double)s->ema, 0, 0.9999999},
@@ -124,7 +126,9 @@ gm_status gm__settings_text(const gm_train_settings *s, gm_dtype type, char *tex
         (double)s->phase_lr[0], (double)s->phase_lr[1], (double)s->phase_lr[2], (double)s->phase_lr[3],
         (double)s->phase_lr[4], (double)s->phase_lr[5], (double)s->clip, (double)s->spike, (double)s->ema, s->max_macs,
         gm_dtype_name(type), (unsigned long long)s->seed, s->init);
-    // said only when set, so that states from before this setting fit
+    // said only when set, so that states from before these settings fit
+    if (n >= 0 && (size_t)n < size && s->early_resolution > 0)
+        n += snprintf(text + n, size - (size_t)n, "early=%d,%.9g\n", s->early_resolution, (double)s->early_part);
     if (n >= 0 && (size_t)n < size && s->model.norm_eps > 0)
         n += snprintf(text + n, size - (size_t)n, "norm_eps=%.9g\n", (double)s->model.norm_eps);
     if (n < 0 || (size_t)n >= size)

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+static bool is_early(const gm__run *r) { return r->marks.step < r->context.early; }
+
 // q [rows][ldq] = softmax(x / temperature)
 static void soft_targets(const gm__run *r, int rows, const float *x, int ldx, float *q) {
     const gm_kernels *k = r->optimizer.kernels;
@@ -30,10 +32,14 @@ gm_status gm__teacher_take(gm__run *r, const float *weights, gm_error *err) {
             return gm_fail(err, GM_ERR_MEMORY, "no memory for the teacher (%zu floats)", g->floats);
         gm_status status = gm_walker_create(g, r->model->norm_offset, r->type, r->settings->batch, false,
                                             &r->teacher_walker, err);
+        if (status == GM_OK && r->early_model)
+            status = gm_walker_create(r->early_model->graph, r->early_model->norm_offset, r->type, r->settings->batch, false,
+                                      &r->early_teacher_walker, err);
         if (status != GM_OK) return status;
     }
     memcpy(r->teacher, weights, g->floats * sizeof(float));
     gm_walker_refresh(r->teacher_walker, r->teacher);
+    if (r->early_teacher_walker) gm_walker_refresh(r->early_teacher_walker, r->teacher);
     return GM_OK;
 }
 
@@ -44,10 +50,11 @@ static gm_status run_teacher(gm__run *r, const gm_batch *b, const gm__step_plan 
     if (knob >= 0) choice.index[knob] = p->slot[0].choice.index[knob];
     gm_pass pass = {.choice = gm_choice_canonical(&r->model->graph->space, choice), .mode = GM_MODE_CALIBRATE,
                     .sums = &r->teacher_sums};
-    gm_status status = gm_walker_forward(r->teacher_walker, &pass, b, err);
+    gm_walker *w = is_early(r) ? r->early_teacher_walker : r->teacher_walker;
+    gm_status status = gm_walker_forward(w, &pass, b, err);
     if (status != GM_OK) return status;
     int ld;
-    const float *logits = gm_walker_logits(r->teacher_walker, &ld);
+    const float *logits = gm_walker_logits(w, &ld);
     soft_targets(r, b->images, logits, ld, r->soft_teacher);
     return GM_OK;
 }
@@ -113,15 +120,16 @@ gm_status gm__train_step(gm__run *r, const gm_batch *b, const gm__step_plan *p, 
         teacher = teacher || p->slot[i].loss == GM__LOSS_TEACHER;
     }
     *out = (gm__step_result){.finite = true};
-    gm_walker_refresh(r->walker, r->live.params);
+    gm_walker *w = is_early(r) ? r->early_walker : r->walker;
+    gm_walker_refresh(w, r->live.params);
     if (teacher && (status = run_teacher(r, b, p, err)) != GM_OK) return status;
     for (int i = 0; i < p->slots; i++) {
         const gm__slot *slot = &p->slot[i];
         gm_pass pass = {.choice = slot->choice, .mode = GM_MODE_TRAIN, .seed = r->settings->seed,
                         .step = r->marks.step, .dropout = slot->dropout};
-        if ((status = gm_walker_forward(r->walker, &pass, b, err)) != GM_OK) return status;
+        if ((status = gm_walker_forward(w, &pass, b, err)) != GM_OK) return status;
         int ld;
-        const float *logits = gm_walker_logits(r->walker, &ld);
+        const float *logits = gm_walker_logits(w, &ld);
         if ((status = reserve_dlogits(r, ld, err)) != GM_OK) return status;
         double loss = slot_loss(r, b, slot, logits, ld);
         if (i == 0) {
@@ -132,7 +140,7 @@ gm_status gm__train_step(gm__run *r, const gm_batch *b, const gm__step_plan *p, 
             out->finite = false;
             return GM_OK;
         }
-        if ((status = gm_walker_backward(r->walker, r->dlogits, r->grads, err)) != GM_OK) return status;
+        if ((status = gm_walker_backward(w, r->dlogits, r->grads, err)) != GM_OK) return status;
     }
     return gm__aggregate(r->model->graph, r->settings->aggregation, p, r->grads, err);
 }

@@ -44,7 +44,9 @@ typedef struct gm__phase {
 typedef struct gm__context {
     const gm_train_settings *settings;
     const gm_graph *graph;
+    const gm_graph *early_graph; // the same for smaller images, set before the number of steps; NULL: none
     uint64_t steps, steps_per_epoch;
+    uint64_t early;              // steps on early_graph
     int phases;
     gm__phase phase[GM__MAX_PHASES];
     gm_choice max, min, fixed; // fixed: what `plain` trains
@@ -67,6 +69,7 @@ const gm__strategy *gm__strategy_find(gm_strategy s);
 // Fills the fields that do not depend on the number of steps, then sets the number of steps and the phases.
 gm_status gm__context_init(gm__context *c, const gm_train_settings *s, const gm_graph *g, uint64_t steps_per_epoch,
                            gm_error *err);
+const gm_graph *gm__graph_at(const gm__context *c, uint64_t step);
 gm_status gm__context_set_steps(gm__context *c, uint64_t steps, gm_error *err);
 const gm__strategy *gm__context_strategy(const gm__context *c);
 gm__phase *gm__phase_add(gm__context *c, const char *name, uint64_t begin, uint64_t end, double lr);
@@ -83,8 +86,8 @@ void gm__plan_sandwich(const gm__context *c, uint64_t step, int phase, double be
 // --- ledger.c
 // Steps of the run: from epochs, or the number that fits max_macs.
 gm_status gm__context_plan_length(gm__context *c, gm_error *err);
-// Multiply-accumulates of one step (x 3 for training, x 1 for the teacher's forward), for the ledger.
-gm_status gm__step_macs(const gm__context *c, const gm__step_plan *p, uint64_t *macs, gm_error *err);
+// Multiply-accumulates of step number `step` (x 3 for training, x 1 for the teacher's forward), for the ledger.
+gm_status gm__step_macs(const gm__context *c, uint64_t step, const gm__step_plan *p, uint64_t *macs, gm_error *err);
 // Expected cost of all steps from a sample of them, at most `samples` a phase (exact for shorter phases).
 gm_status gm__expected_macs(const gm__context *c, uint64_t from, int samples, double *macs, gm_error *err);
 

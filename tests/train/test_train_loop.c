@@ -59,15 +59,16 @@ typedef struct ledger {
     const gm_graph *graph;
     const gm_train_settings *settings;
     double macs;
+    const gm_graph *early; // of the steps before `until`
+    uint64_t until;
 } ledger;
 
 static void enter(void *self, uint64_t step, const gm__step_plan *plan) {
-    (void)step;
     ledger *l = self;
     for (int i = 0; i < plan->slots; i++) {
         gm_cost cost;
         gm_error err = {0};
-        assert_ok(gm_count(l->graph, &plan->slot[i].choice, &cost, &err));
+        assert_ok(gm_count(step < l->until ? l->early : l->graph, &plan->slot[i].choice, &cost, &err));
         l->macs += 3.0 * (double)cost.macs * l->settings->batch;
     }
 }
@@ -88,6 +89,59 @@ static void the_ledger_adds_what_was_trained(void **state) {
     gm_train_result half = run(&s, "budget", NULL, false);
     assert_true(half.macs_spent <= s.max_macs && half.macs_spent > 0.9 * s.max_macs);
     gm_graph_destroy(g);
+}
+
+// Progressive resizing: the first steps see smaller images, cost what those cost, and teach the same weights.
+static void small_images_come_first(void **state) {
+    (void)state;
+    gm_error err = {0};
+    gm_train_settings s = small_settings();
+    s.strategy = GM_STRATEGY_BIGNAS;
+    s.early_resolution = 8;
+    s.early_part = 0.5f;
+    ledger l = {.settings = &s, .until = 39}; // of 78
+    gm_model_settings small = s.model;
+    small.resolution = 8;
+    gm_graph *g = NULL, *early = NULL;
+    assert_ok(gm_model_graph(s.preset, &s.model, &g, &err));
+    assert_ok(gm_model_graph(s.preset, &small, &early, &err));
+    l.graph = g;
+    l.early = early;
+    gm__train_hooks hooks = {.planned = enter, .self = &l};
+    gm_train_result r = run(&s, "early", &hooks, false);
+    assert_int_equal(r.steps, 78);
+    assert_true(r.macs_spent == l.macs);
+    gm_train_settings full = s;
+    full.early_resolution = 0;
+    assert_true(r.macs_spent < 0.8 * run(&full, "full", NULL, false).macs_spent);
+    // With a budget the number of steps, and with it the end of small images, follows from both costs.
+    s.max_macs = r.macs_spent / 2;
+    gm_train_result half = run(&s, "budget", NULL, false);
+    assert_true(half.macs_spent <= s.max_macs && half.macs_spent > 0.9 * s.max_macs);
+    gm_graph_destroy(g);
+    gm_graph_destroy(early);
+}
+
+static void small_images_must_be_possible(void **state) {
+    (void)state;
+    gm_train_result result;
+    gm_error err = {0};
+    char folder[256];
+    gm_dataset *data = make_data(128, 12, 1, 4, 1);
+    gm_train_settings s = small_settings();
+    folder_name(folder, sizeof folder, "refused");
+    s.early_resolution = 12;
+    assert_int_equal(gm__train_with(&s, data, NULL, folder, false, NULL, NULL, &result, &err), GM_ERR_RANGE);
+    assert_non_null(strstr(err.text, "early_resolution: 12"));
+    s.early_resolution = 7; // no net takes so small ones
+    assert_int_equal(gm__train_with(&s, data, NULL, folder, false, NULL, NULL, &result, &err), GM_ERR_RANGE);
+    s.early_resolution = 64;
+    snprintf(s.preset, sizeof s.preset, "mbv3");
+    s.model.resolution = 160; // elastic: 128 to 160
+    assert_int_equal(gm__train_with(&s, data, NULL, folder, false, NULL, NULL, &result, &err), GM_ERR_ARGUMENT);
+    assert_non_null(strstr(err.text, "elastic"));
+    gm_dataset_destroy(data);
+    folder_remove(folder);
 }
 
 static void threads_change_nothing(void **state) {
@@ -281,6 +335,8 @@ static int one_thread(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_strategy_learns_with_every_subnet),
+                                       cmocka_unit_test(small_images_come_first),
+                                       cmocka_unit_test(small_images_must_be_possible),
                                        cmocka_unit_test(subnets_of_no_weight_leave_no_trace),
                                        cmocka_unit_test(the_ledger_adds_what_was_trained),
                                        cmocka_unit_test(threads_change_nothing),

@@ -83,6 +83,19 @@ static void every_strategy_resumes_bit_for_bit(void **state) {
     }
 }
 
+// Small images first: cuts lie before, at and after the change of size; with a teacher and without.
+static void progressive_resizing_resumes_bit_for_bit(void **state) {
+    (void)state;
+    for (int teacher = 0; teacher < 2; teacher++) {
+        gm_train_settings s = small_settings();
+        s.strategy = teacher ? GM_STRATEGY_OFA : GM_STRATEGY_DEPS;
+        s.early_resolution = 8;
+        s.early_part = 0.6f;
+        s.checkpoint_seconds = 0;
+        check(s, teacher ? "ofa, small images first" : "deps, small images first", 0);
+    }
+}
+
 static void adamw_average_mixup_and_clip_resume_bit_for_bit(void **state) {
     (void)state;
     gm_train_settings s = small_settings();
@@ -170,7 +183,8 @@ static int one_thread(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_strategy_resumes_bit_for_bit),
-                                       cmocka_unit_test(adamw_average_mixup_and_clip_resume_bit_for_bit),
+                                       cmocka_unit_test(progressive_resizing_resumes_bit_for_bit),
+        cmocka_unit_test(adamw_average_mixup_and_clip_resume_bit_for_bit),
                                        cmocka_unit_test(a_roll_back_between_the_cuts_is_repeated),
                                        cmocka_unit_test(an_unfinished_run_is_not_overwritten),
                                        cmocka_unit_test(a_damaged_state_is_refused),

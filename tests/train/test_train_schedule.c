@@ -196,7 +196,7 @@ static void a_step_costs_what_its_subnets_cost(void **state) {
     uint64_t macs = 0, expected = 0;
     gm_cost cost;
     gm__strategy_ofa.plan(&c, c.steps - 1, &plan);
-    assert_ok(gm__step_macs(&c, &plan, &macs, &err));
+    assert_ok(gm__step_macs(&c, 0, &plan, &macs, &err));
     for (int i = 0; i < plan.slots; i++) {
         assert_ok(gm_count(g, &plan.slot[i].choice, &cost, &err));
         expected += cost.macs * 3 * (uint64_t)s.batch;
