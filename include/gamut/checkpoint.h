@@ -122,8 +122,8 @@ GM_API gm_tensor_image *gm_checkpoint_writer_newest(gm_checkpoint_writer *w, gm_
 // Waits for the save before; if that failed, its error is returned and nothing new is begun (the next call begins anew).
 // note: a JSON object or NULL.
 GM_API gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, gm_tensor_image *image, const char *note, gm_error *err);
-// For the saves to come, in place of settings.max_drop.
-GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop);
+// For the saves to come, in place of those of the settings.
+GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop, double distortion);
 // The weights to be saved from now on went on from the newest checkpoint (as they do when a writer finds one at its creation):
 // quantized ones are then rounded at random, so that what they have moved by is not lost at the next restore
 // (docs/checkpoint-quantizer.md).

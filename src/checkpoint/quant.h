@@ -19,7 +19,7 @@
 
 enum {
     GM__QUANT_TENSORS = 65536,  // most tensors of a blob
-    GM__QUANT_BINS = 62,        // most centres of a tensor
+    GM__QUANT_BINS = 126,       // most centres of a tensor
     GM__QUANT_KINDS = 16,       // layer types
     GM__QUANT_SMALLEST = 256,   // tensors of fewer weights are not worth a codebook
     GM__QUANT_CONFIG_TEXT = 64, // bytes that any printed configuration fits in
@@ -58,7 +58,7 @@ bool gm__quant_takes(size_t count, const float *weights);
 // ---------------------------------------------------------------------------------------------
 // Settings.
 typedef struct gm__quant_config { // one point of the cube
-    int bins;            // the search takes 5, 6, 8, 10, 12, 15, 20, 28, 40, 62
+    int bins;            // the search takes 5, 6, 8, 10, 12, 15, 20, 28, 40, 62, 90, 126
     int embedding_bins;  // 16, 32
     float prune;         // fraction of a kind that becomes 0: 0, .1, .2, .3, .4, .5
     float protect;       // fraction kept as bf16, by each of the two scores: .0005, .005, .01, .05, .2

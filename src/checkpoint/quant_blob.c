@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { HEAD = 64, CHECK = 8, VERSION = 2, FLAG_DIFFERENCE = 1 };
+enum { HEAD = 64, CHECK = 8, VERSION = 3, FLAG_DIFFERENCE = 1 };
 static const uint8_t magic[4] = {'G', 'M', 'Q', 'T'};
 
 static void put16(uint8_t *to, uint32_t v) {

@@ -153,7 +153,7 @@ static void solve(const sums *s, const double *before, double *best, int *split,
     while (low <= high) {
         int mid = low + (high - low) / 2, at = from;
         double least = INFINITY;
-        for (int i = from; i <= gm_min(mid, to); i++) {
+        for (int i = from; i <= gm_min(mid, to) && before[i] < least; i++) { // before[i] rises with i
             double v = before[i] + cost(s, i, mid);
             if (v < least) {
                 least = v;

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-const int gm__cube_size[GM__CUBE_AXES] = {10, 6, 5};
+const int gm__cube_size[GM__CUBE_AXES] = {12, 6, 5};
 
 int gm__cell_number(const gm__cell *c) { return (c->at[0] * gm__cube_size[1] + c->at[1]) * gm__cube_size[2] + c->at[2]; }
 

@@ -6,11 +6,11 @@
 
 #include <gamut/base.h>
 
-enum { GM__CUBE_AXES = 3, GM__CUBE_CELLS = 10 * 6 * 5 };
+enum { GM__CUBE_AXES = 3, GM__CUBE_CELLS = 12 * 6 * 5 };
 typedef struct gm__cell {
     int at[GM__CUBE_AXES]; // 0 cheapest
 } gm__cell;
-extern const int gm__cube_size[GM__CUBE_AXES]; // 10, 6, 5
+extern const int gm__cube_size[GM__CUBE_AXES]; // 12, 6, 5
 int gm__cell_number(const gm__cell *c);        // 0 .. GM__CUBE_CELLS-1
 gm__cell gm__cell_at(int number);
 

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const int bins_of[] = {5, 6, 8, 10, 12, 15, 20, 28, 40, 62}, embedding_of[] = {16, 32};
+static const int bins_of[] = {5, 6, 8, 10, 12, 15, 20, 28, 40, 62, 90, 126}, embedding_of[] = {16, 32};
 static const float prune_of[] = {0.5f, 0.4f, 0.3f, 0.2f, 0.1f, 0}, protect_of[] = {0.0005f, 0.005f, 0.01f, 0.05f, 0.2f};
 enum { TRIALS = 512, ATTEMPTS = 6, FAR = 16, BINS = sizeof bins_of / sizeof *bins_of };
 // What loss rises by goes with the squared error of the weights, but not closely: at the next checkpoint the same configuration
@@ -23,7 +23,7 @@ static const double worthwhile = 0.85, in_the_long_run = 1.1, coarser = 1.25;
 // forth cost more than they save.
 static const double soon = 4;
 static const double room = 0.8; // of that bound, what another configuration may take, so that the next checkpoint can stay with it
-static const double floor_of_error = 0.001; // where training hardly moves any more, no finer is asked for than a good 24 bins
+static const double floor_of_error = 0.0003; // where training hardly moves any more, no finer is asked for than some 80 bins
 
 gm__quant_search_settings gm__quant_search_settings_default(void) {
     return (gm__quant_search_settings){.max_drop = 0.05, .distance = 2, .method = GM__QUANT_PREDICTED};
@@ -48,6 +48,8 @@ typedef struct job {
         double bits, wrong; // bits a weight (0: not known), squared error of the weights
     } known[2][2][2][GM__CUBE_CELLS]; // [metric][embedding][fresh]
 } job;
+
+static const gm__cell finest = {{BINS - 1, 5, 4}};
 
 static gm__quant_config config_of(const job *j, const gm__cell *c) {
     return (gm__quant_config){.bins = bins_of[c->at[0]], .embedding_bins = j->embedding_bins, .prune = prune_of[c->at[1]],
@@ -213,23 +215,53 @@ static int nearest_float(const float *list, int n, float v) {
 // fine codebooks only, when more bins no longer help.
 static bool sensible(const gm__cell *c) { return c->at[2] <= 2 || c->at[0] >= BINS - 2; }
 
-// The cheapest cell within `distance` of `from`, below `least` bits, not measured yet, whose weights are wrong by `fewest` to `most`.
-// fresh: also with weights at their nearest centres. *found: there is one; it is to be measured as j->fresh then says.
-static gm_status promising(job *j, const gm__cell *from, int distance, double fewest, double most, double least, bool fresh,
-                           gm__cell *best, bool *found, gm_error *err) {
-    bool best_fresh = false;
+// Which cells are worth counting the bits of.
+typedef struct wish {
+    double fewest, most; // squared error of the weights
+    double least;        // bits, below
+    bool fresh;          // also with weights at their nearest centres
+} wish;
+
+static bool nowhere_finer(const gm__cell *a, const gm__cell *b) { // of two that prune as much
+    return a->at[0] <= b->at[0] && a->at[2] <= b->at[2];
+}
+
+// What is nowhere finer than a cell that is too wrong is too wrong as well; what is nowhere coarser than one that takes too many bits takes too
+// many, if both lie beyond `from`: nearer to it a change costs less. (Pruning has no such order: it may take error away.)
+static bool hopeless(const job *j, const gm__cell *c, const gm__cell *from, double most, double least) {
+    int embedding = j->embedding_bins == embedding_of[1];
+    for (int n = 0; n < GM__CUBE_CELLS; n++) {
+        double bits = j->known[j->by_sensitivity][embedding][j->fresh][n].bits, wrong = j->known[j->by_sensitivity][embedding][j->fresh][n].wrong;
+        if (bits == 0) continue;
+        gm__cell k = gm__cell_at(n);
+        if (k.at[1] != c->at[1]) continue;
+        if (wrong > most && nowhere_finer(c, &k)) return true;
+        if (bits >= least && nowhere_finer(&k, c) && (!j->previous || nowhere_finer(from, &k))) return true;
+    }
+    return false;
+}
+
+// The cheapest cell within `distance` of `from` that was not measured yet and is as wished for. *found: there is one; it is to be measured as
+// j->fresh then says.
+static gm_status promising(job *j, const gm__cell *from, int distance, const wish *w, gm__cell *best, bool *found, gm_error *err) {
+    enum { EACH = 2 * GM__CUBE_CELLS };
+    bool best_fresh = false, fresh = w->fresh && j->previous && j->s.stick > 0 && !j->s.dither; // else it is so already
+    double least = w->least, bits, wrong;
+    gm_status status = GM_OK;
     *found = false;
-    for (int n = 0; n < (fresh ? 2 : 1) * GM__CUBE_CELLS; n++) {
+    for (int i = 0; i < (fresh ? 2 : 1) * gm__cube_size[1] && distance > j->search->distance; i++) { // when not even the finest do, that is known at once
+        gm__cell c = {{finest.at[0], i % gm__cube_size[1], finest.at[2]}};
+        j->fresh = i >= gm__cube_size[1];
+        if ((status = cost_of(j, &c, &bits, &wrong, err)) != GM_OK) return status;
+    }
+    for (int n = 0; n < (distance + 1) * EACH; n++) { // the nearest first
         gm__cell c = gm__cell_at(n % GM__CUBE_CELLS);
         int steps = 0;
-        double bits, wrong;
         for (int a = 0; a < GM__CUBE_AXES; a++) steps += abs(c.at[a] - from->at[a]);
-        j->fresh = n >= GM__CUBE_CELLS;
-        if (steps > distance || !sensible(&c) || trial_of(j, &c)) continue;
-        if (j->fresh && (!j->previous || j->s.stick <= 0 || j->s.dither)) continue; // is so already
-        gm_status status = cost_of(j, &c, &bits, &wrong, err);
-        if (status != GM_OK) return status;
-        if (bits >= least || wrong > most || wrong < fewest) continue;
+        j->fresh = n % EACH >= GM__CUBE_CELLS;
+        if (steps != n / EACH || (j->fresh && !fresh) || !sensible(&c) || trial_of(j, &c) || hopeless(j, &c, from, w->most, least)) continue;
+        if ((status = cost_of(j, &c, &bits, &wrong, err)) != GM_OK) return status;
+        if (bits >= least || wrong > w->most || wrong < w->fewest) continue;
         least = bits;
         best_fresh = j->fresh;
         *best = c;
@@ -249,8 +281,9 @@ static gm_status first_guess(job *j, const gm__quant_state *last, const gm__cell
     double least = !good ? INFINITY : far_off ? in_the_long_run * bits : worthwhile * bits;
     most = good ? j->coarse_error : j->aim_error;
     if (good) most = fmin(most, wrong * fmax(spare / fmax(last->hint.strain, believed), 1));
+    wish want = {.fewest = far_off ? coarser * wrong : 0, .most = most, .least = least, .fresh = !good};
     for (int steps = j->search->distance; status == GM_OK && !found && steps <= (good ? j->search->distance : FAR); steps *= 2)
-        status = promising(j, from, steps, far_off ? coarser * wrong : 0, most, least, !good, next, &found, err);
+        status = promising(j, from, steps, &want, next, &found, err);
     return status;
 }
 
@@ -278,16 +311,15 @@ static gm_status predicted(job *j, const gm__quant_state *last, gm_error *err) {
         if (status != GM_OK || (trial->feasible && last)) return status;
         slopes += fmax(trial->strain, believed) / fmax(trial->error, 1e-12);
         double aim = (j->out->found ? spare : 1 - less * (tried - 1)) * tried / slopes;
-        double least = j->out->found ? j->out->chosen.bits * worthwhile : INFINITY;
+        wish want = {.most = fmin(aim, j->aim_error), .least = j->out->found ? j->out->chosen.bits * worthwhile : INFINITY, .fresh = true};
         more = false;
         for (int steps = last ? j->search->distance : FAR; status == GM_OK && !more && steps <= FAR; steps *= 2)
-            status = promising(j, &from, steps, 0, fmin(aim, j->aim_error), least, true, &next, &more, err);
+            status = promising(j, &from, steps, &want, &next, &more, err);
         if (status != GM_OK) return status;
     }
     if (j->out->found || spent(j)) return GM_OK;
     if (!last) return whole_cube(j, err); // once in a run it may cost as much
-    const gm__cell finest = {{BINS - 1, 5, 4}}; // none of the others if not that one
-    gm__quant_trial *trial;
+    gm__quant_trial *trial; // none of the others if not the finest
     j->fresh = true;
     j->out->max_error = INFINITY;
     return trial_of(j, &finest) ? GM_OK : evaluate(j, &finest, &trial, err);

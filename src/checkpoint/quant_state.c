@@ -121,9 +121,9 @@ const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor) { retur
 void gm__quant_values(const gm__quant_state *s, int tensor, float *out) {
     const gm__part *p = &s->part[tensor];
     const uint8_t *ids = s->ids + p->first;
-    float value[64] = {0};
+    float value[GM__QUANT_LEVELS] = {0};
     for (int b = 0; b < p->bins; b++) value[b] = gm_bf16_to_f32(p->centre[b]);
-    for (size_t i = 0; i < p->count; i++) out[i] = value[ids[i] & 63]; // not GM__WIDE: gathering is slower here
+    for (size_t i = 0; i < p->count; i++) out[i] = value[ids[i] & (GM__QUANT_LEVELS - 1)]; // not GM__WIDE: gathering is slower here
     const gm_bf16 *kept = s->kept + p->kept_first;
     for (const uint8_t *at = ids, *end = ids + p->count; (at = memchr(at, GM__QUANT_PROTECTED, (size_t)(end - at)));)
         out[at++ - ids] = gm_bf16_to_f32(*kept++);
@@ -137,12 +137,12 @@ GM__WIDE static void add_squares(const float *w, const uint8_t *ids, const float
     for (; j + SUMS <= n; j += SUMS) {
         double x[SUMS], y[SUMS];
         for (int k = 0; k < SUMS; k++) x[k] = (double)w[j + (size_t)k];
-        for (int k = 0; k < SUMS; k++) y[k] = x[k] - (double)value[ids[j + (size_t)k] & 63];
+        for (int k = 0; k < SUMS; k++) y[k] = x[k] - (double)value[ids[j + (size_t)k] & (GM__QUANT_LEVELS - 1)];
         for (int k = 0; k < SUMS; k++) a[k] += x[k] * x[k];
         for (int k = 0; k < SUMS; k++) b[k] += y[k] * y[k];
     }
     for (; j < n; j++) {
-        double x = (double)w[j], y = x - (double)value[ids[j] & 63];
+        double x = (double)w[j], y = x - (double)value[ids[j] & (GM__QUANT_LEVELS - 1)];
         a[0] += x * x;
         b[0] += y * y;
     }
@@ -156,7 +156,7 @@ double gm__quant_error(const gm__quant_tensor *tensor, const gm__quant_state *s)
         const gm__part *p = &s->part[i];
         const uint8_t *ids = s->ids + p->first, *end = ids + p->count;
         const gm_bf16 *kept = s->kept + p->kept_first;
-        float value[64] = {0}; // protected: 0, corrected below
+        float value[GM__QUANT_LEVELS] = {0}; // protected: 0, corrected below
         double tensor_all = 0, tensor_wrong = 0;
         for (int b = 0; b < p->bins; b++) value[b] = gm_bf16_to_f32(p->centre[b]);
         add_squares(tensor[i].weights, ids, value, p->count, &tensor_all, &tensor_wrong);

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { ENTRY_BITS = 6, USE_BITS = 4, CLASS_BITS = 4, PLACES = 8 };
+enum { ENTRY_BITS = 6, USE_BITS = 4, CLASS_BITS = 4, LEVEL_BITS = 7, PLACES = 8 };
 
 gm_status gm__tables_init(gm__tables *t, const gm__quant_state *s, bool difference, gm_error *err) {
     *t = (gm__tables){.tensors = s->tensors, .contexts = difference ? GM__QUANT_LEVELS : 1};
@@ -94,14 +94,14 @@ gm_status gm__tables_choose(gm__tables *t, const gm__counts *counts, gm_error *e
 }
 
 typedef struct models {
-    gm__bit use[1 << USE_BITS], rows[1 << USE_BITS], favourite[2], which[64], size[PLACES][1 << CLASS_BITS];
+    gm__bit use[1 << USE_BITS], rows[1 << USE_BITS], favourite[2], which[1 << LEVEL_BITS], size[PLACES][1 << CLASS_BITS];
 } models;
 
 static void models_init(models *m) {
     gm__bit_init(m->use, 1 << USE_BITS);
     gm__bit_init(m->rows, 1 << USE_BITS);
     gm__bit_init(m->favourite, 2);
-    gm__bit_init(m->which, 64);
+    gm__bit_init(m->which, 1 << LEVEL_BITS);
     gm__bit_init(&m->size[0][0], PLACES << CLASS_BITS);
 }
 
@@ -128,7 +128,7 @@ static void row_put(gm__range_writer *w, models *m, const gm__tables *t, int con
     bool difference = t->contexts > 1;
     int favourite = t->favourite[context][row];
     if (difference) gm__range_put(w, m->favourite, favourite == context);
-    if (!difference || favourite != context) gm__range_put_tree(w, m->which, 6, (uint32_t)favourite);
+    if (!difference || favourite != context) gm__range_put_tree(w, m->which, LEVEL_BITS, (uint32_t)favourite);
     for (int l = 0; l < GM__QUANT_LEVELS; l++) {
         if (l == favourite || !exists(t, l)) continue;
         int n = bit_length(f[l]); // 0 to 12
@@ -143,7 +143,7 @@ static void row_put(gm__range_writer *w, models *m, const gm__tables *t, int con
 static bool row_get(gm__range_reader *r, models *m, const gm__tables *t, int context, uint16_t *f) {
     bool difference = t->contexts > 1;
     bool same = difference && gm__range_get(r, m->favourite);
-    int favourite = same ? context : (int)gm__range_get_tree(r, m->which, 6);
+    int favourite = same ? context : (int)gm__range_get_tree(r, m->which, LEVEL_BITS);
     if (favourite >= GM__QUANT_LEVELS || !exists(t, favourite)) return false;
     uint32_t others = 0;
     for (int l = 0; l < GM__QUANT_LEVELS; l++) {

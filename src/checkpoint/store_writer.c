@@ -185,10 +185,11 @@ gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info 
     return status;
 }
 
-void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop) {
+void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop, double distortion) {
     pthread_mutex_lock(&w->mutex);
     while (w->busy) pthread_cond_wait(&w->changed, &w->mutex);
     w->settings.max_drop = max_drop;
+    w->settings.distortion = distortion;
     pthread_mutex_unlock(&w->mutex);
 }
 

@@ -11,13 +11,13 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { RD_LEVELS = 64, RD_PRUNED = 62, RD_PROTECTED = 63 };
+enum { RD_LEVELS = 128, RD_PRUNED = 126, RD_PROTECTED = 127 };
 
 typedef struct rd_tensor {
     const char *name;
     uint64_t kind, count;
     int bins;
-    uint16_t centre[62];
+    uint16_t centre[126];
 } rd_tensor;
 
 typedef struct rd_state { // arrays of the caller, large enough
@@ -25,7 +25,7 @@ typedef struct rd_state { // arrays of the caller, large enough
     rd_tensor tensor[16];
     uint64_t weights;
     uint8_t *ids;
-    uint16_t *kept; // one a weight: its bf16 where the id is 63
+    uint16_t *kept; // one a weight: its bf16 where the id is 127
 } rd_state;
 
 // --- plain numbers
@@ -135,7 +135,7 @@ typedef struct rd_tables {
 static inline bool rd_row(rd_range *r, rd_model *favourite, rd_model *which, rd_model (*size)[16], int c, bool difference,
                           int most, uint32_t *row) {
     int best = c;
-    if (!difference || !rd_bit(r, favourite)) best = rd_tree(r, which, 6);
+    if (!difference || !rd_bit(r, favourite)) best = rd_tree(r, which, 7);
     if (best >= RD_LEVELS) return false;
     uint32_t left = 4096;
     for (int id = 0; id < RD_LEVELS; id++) {
@@ -152,11 +152,11 @@ static inline bool rd_row(rd_range *r, rd_model *favourite, rd_model *which, rd_
 }
 
 static inline bool rd_read_tables(rd_range *r, const rd_state *s, bool difference, rd_tables *t) {
-    rd_model rows[16], favourite, which[64], size[8][16], use[16];
+    rd_model rows[16], favourite, which[128], size[8][16], use[16];
     int most = 0;
     rd_fresh(rows, 16);
     rd_fresh(&favourite, 1);
-    rd_fresh(which, 64);
+    rd_fresh(which, 128);
     rd_fresh(size[0], 128);
     for (int i = 0; i < s->tensors; i++) most = s->tensor[i].bins > most ? s->tensor[i].bins : most;
     memset(t, 0, sizeof *t);
@@ -353,7 +353,7 @@ static inline uint64_t rd_hash(const rd_state *s) {
 
 // s: tensors, names, kinds, counts and arrays filled in. last: the previous state, or NULL.
 static inline bool rd_read(const uint8_t *p, uint64_t bytes, rd_state *s, const rd_state *last) {
-    if (bytes < 72 || memcmp(p, "GMQT", 4) != 0 || p[4] != 2) return false;
+    if (bytes < 72 || memcmp(p, "GMQT", 4) != 0 || p[4] != 3) return false;
     if (XXH64(p, bytes - 8, 0) != rd_u(p + bytes - 8, 8)) return false;
     int coder = p[5];
     const rd_state *from = p[6] ? last : NULL;

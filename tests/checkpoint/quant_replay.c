@@ -113,7 +113,7 @@ int main(int argc, char **argv) {
     double waited, worked;
     if (w) gm_checkpoint_writer_seconds(w, &waited, &worked);
     if (status == GM_OK)
-        printf("all: ratio of weights %.2f, mean drop %.4f, beside %.4f (worst %.4f), %.0f trials, %.0f s of %.0f\n", r.weights / r.stored,
+        printf("all: ratio of weights %.2f, mean drop %.4f, beside %.4f (worst %.4f), %.0f trials, %.2f s of %.1f\n", r.weights / r.stored,
                r.drop / r.count, r.beside / r.count, r.worst, r.trials, worked, gm_now() - start);
     else fprintf(stderr, "quant_replay: %s\n", err.text);
     gm_checkpoint_writer_destroy(w);

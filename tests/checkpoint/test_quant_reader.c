@@ -22,7 +22,7 @@ static void state_free(rd_state *s) {
 
 static void both_readers_agree(void **unused) {
     (void)unused;
-    static const int bins[] = {16, 16, 8, 32, 32};
+    static const int bins[] = {16, 16, 8, 126, 126};
     for (int coder = 0; coder < 4; coder++) {
         checkpoint c;
         gm__quant_settings s = test_settings();

@@ -509,7 +509,7 @@ static void the_bound_can_change_between_saves(void **state) {
     for (int i = 0; i < 2; i++) {
         gm_checkpoint_info info;
         blob b = make_state(i + 1);
-        gm_checkpoint_writer_bound(w, bound[i]);
+        gm_checkpoint_writer_bound(w, bound[i], 0);
         assert_ok(save_blob(w, b, NULL, &err));
         assert_ok(gm_checkpoint_writer_wait(w, &info, &err));
         const char *drop = strstr(info.note, "\"drop\":");
