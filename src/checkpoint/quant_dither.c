@@ -13,16 +13,21 @@
 enum { SAMPLES = 4096 };
 static const double even_enough = 0.9; // normal movements of 0.38 gaps: nine tenths of a shift then show without a draw
 
-// Mean squared distance to the centre of before, over that of weights that fill the bin evenly (a twelfth of its squared width).
+// Mean squared distance to the nearest centre, over that of weights that fill the bin evenly (a twelfth of its squared width). Not to the centre of
+// before: a draw moves weights to the farther one, and would look as if they had moved.
 static double filled(const gm__quant_tensor *t, const gm__part *last, const uint8_t *before) {
     float centre[GM__QUANT_BINS];
     double apart = 0, even = 0;
     size_t stride = t->shape.count / SAMPLES + 1;
     for (int i = 0; i < last->bins; i++) centre[i] = gm_bf16_to_f32(last->centre[i]);
     for (size_t i = 0; i < t->shape.count; i += stride) {
+        float w = t->weights[i];
         int c = before[i];
-        if (c < 1 || c + 1 >= last->bins) continue; // no centre, or one at the end, whose bin has no width
-        double width = (double)(centre[c + 1] - centre[c - 1]) / 2, d = (double)(t->weights[i] - centre[c]);
+        if (c >= last->bins) continue; // no centre
+        while (c > 0 && w - centre[c - 1] < centre[c] - w) c--;
+        while (c + 1 < last->bins && centre[c + 1] - w < w - centre[c]) c++;
+        if (c < 1 || c + 1 >= last->bins) continue; // at the end, where a bin has no width
+        double width = (double)(centre[c + 1] - centre[c - 1]) / 2, d = (double)(w - centre[c]);
         apart += d * d;
         even += width * width / 12;
     }
