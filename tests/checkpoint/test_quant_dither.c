@@ -197,6 +197,29 @@ static void nothing_is_drawn_where_bins_are_filled(void **unused) {
     checkpoint_free(&c);
 }
 
+// A draw takes some weights to the farther centre; that is not movement of theirs, and drawing goes on.
+static void a_draw_does_not_pass_for_movement(void **unused) {
+    (void)unused;
+    checkpoint c;
+    coded first;
+    gm__quant_settings s = start(36, 0, &c, &first);
+    restored(first.state, &c);
+    const gm__part *p = &first.state->part[LAYER];
+    float gap = gm_bf16_to_f32(p->centre[4]) - gm_bf16_to_f32(p->centre[3]);
+    for (size_t i = 0; i < test_shapes[LAYER].count; i++) c.weights[LAYER][i] += 0.15f * gap * (i % 2 ? 1 : -1);
+    s.dither = 9;
+    coded drawn = encode_ok(&c, &s, first.state);
+    size_t moved = 0;
+    for (size_t i = 0; i < test_shapes[LAYER].count; i++)
+        moved += gm__quant_state_ids(drawn.state, LAYER)[i] != gm__quant_state_ids(first.state, LAYER)[i];
+    assert_in_range(moved, test_shapes[LAYER].count / 10, test_shapes[LAYER].count / 5);
+    gm__dither after = gm__dither_of(9, LAYER, &c.tensor[LAYER], &drawn.state->part[LAYER], gm__quant_state_ids(drawn.state, LAYER));
+    assert_true(after.seed != 0);
+    coded_free(&first);
+    coded_free(&drawn);
+    checkpoint_free(&c);
+}
+
 static void small_tensors_and_protected_values_are_rounded_at_random_too(void **unused) {
     (void)unused;
     gm__dither d = {.seed = 12345};
@@ -261,6 +284,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_move_keeps_its_id),
         cmocka_unit_test(one_seed_gives_the_same_bytes_and_another_gives_others),
         cmocka_unit_test(nothing_is_drawn_where_bins_are_filled),
+        cmocka_unit_test(a_draw_does_not_pass_for_movement),
         cmocka_unit_test(small_tensors_and_protected_values_are_rounded_at_random_too),
         cmocka_unit_test(protected_values_go_by_steps),
     };
