@@ -50,6 +50,7 @@ typedef struct gm_checkpoint_quality {
     gm_status (*measure)(void *self, double *figure, gm_error *err);
     int figures; // 1 to 8
     void *self;
+    void (*end)(void *self); // nothing more is measured for this checkpoint; NULL: nothing to let go of
 } gm_checkpoint_quality;
 
 typedef struct gm_checkpoint_settings {

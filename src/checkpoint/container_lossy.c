@@ -111,6 +111,7 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
     gm_status status = hook->begin(hook->self, image, err);
     if (status == GM_OK)
         status = gm__quant_search(tensor, tensors, settings, pack->parent_state, pack->last, &how, &quality, result, err);
+    if (hook->end) hook->end(hook->self);
     if (status == GM_OK && result->found) {
         settings->config = result->chosen.config;
         settings->hint = result->hint;

@@ -219,6 +219,13 @@ static gm_status put(void *self, const char *name, const float *weights, gm_erro
 
 static gm_status measure(void *self, double *figure, gm_error *err) { return measure_now(self, figure, err); }
 
+// The walker's panels are a copy of the weights: what follows, coding, needs the memory.
+static void end(void *self) {
+    gm__yardstick *y = self;
+    gm_walker_destroy(y->walker);
+    y->walker = NULL;
+}
+
 gm_checkpoint_quality gm__yardstick_quality(gm__yardstick *y) {
-    return (gm_checkpoint_quality){.begin = begin, .put = put, .measure = measure, .figures = y->choices, .self = y};
+    return (gm_checkpoint_quality){.begin = begin, .put = put, .measure = measure, .figures = y->choices, .self = y, .end = end};
 }

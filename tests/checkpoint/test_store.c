@@ -465,11 +465,13 @@ static void what_was_gained_since_a_restore_is_saved(void **state) {
 typedef struct comparison {
     const gm_tensor_file *exact;
     double wrong, all;
+    int ended;
 } comparison;
 
 static gm_status compare_with(void *self, const gm_tensor_file *image, gm_error *err) {
     (void)err;
-    *(comparison *)self = (comparison){.exact = image};
+    comparison *c = self;
+    *c = (comparison){.exact = image, .ended = c->ended};
     return GM_OK;
 }
 
@@ -493,13 +495,18 @@ static gm_status error_so_far(void *self, double *figure, gm_error *err) {
     return GM_OK;
 }
 
+static void count_ends(void *self) {
+    comparison *c = self;
+    c->ended++;
+}
+
 static void the_bound_can_change_between_saves(void **state) {
     (void)state;
     static const double bound[] = {0.1, 0.005};
     gm_error err = {0};
     char folder[FOLDER];
     comparison c = {0};
-    const gm_checkpoint_quality quality = {compare_with, compare, error_so_far, 1, &c};
+    const gm_checkpoint_quality quality = {compare_with, compare, error_so_far, 1, &c, count_ends};
     gm_checkpoint_settings s = gm_checkpoint_settings_default();
     gm_checkpoint_writer *w = NULL;
     s.mode = GM_CHECKPOINT_QUANTIZED;
@@ -516,6 +523,7 @@ static void the_bound_can_change_between_saves(void **state) {
         assert_non_null(drop);
         double lost = strtod(drop + 7, NULL);
         assert_true(lost <= bound[i] && (i > 0 || lost > bound[1]));
+        assert_int_equal(c.ended, i + 1);
         gm_free(b.data);
     }
     gm_checkpoint_writer_destroy(w);
