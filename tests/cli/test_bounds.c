@@ -44,7 +44,7 @@ static void the_bound_falls_with_the_square_of_the_learning_rate(void **state) {
     assert_float_equal(gm__run_store_bound(&s, 0.25, 1), 0.01, 1e-12);
 }
 
-static void what_training_has_no_time_to_mend_is_asked_for_last(void **state) {
+static void the_error_falls_where_little_training_is_left(void **state) {
     (void)state;
     gm__run_store s = {.settings = {.distortion = 2}, .warmup = 1};
     assert_float_equal(gm__run_store_distortion(&s, 0.25, 0.01), 2, 1e-12); // warming up
@@ -59,6 +59,6 @@ static void what_training_has_no_time_to_mend_is_asked_for_last(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_rise_counts_beyond_its_standard_error),
                                        cmocka_unit_test(the_bound_falls_with_the_square_of_the_learning_rate),
-                                       cmocka_unit_test(what_training_has_no_time_to_mend_is_asked_for_last)};
+                                       cmocka_unit_test(the_error_falls_where_little_training_is_left)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
