@@ -502,7 +502,7 @@ static void count_ends(void *self) {
 
 static void the_bound_can_change_between_saves(void **state) {
     (void)state;
-    static const double bound[] = {0.1, 0.005};
+    static const double bound[] = {0.1, 0.005, 0.1}, distortion[] = {0, 0, 1e-9}; // the last: what is asked for at most
     gm_error err = {0};
     char folder[FOLDER];
     comparison c = {0};
@@ -513,15 +513,16 @@ static void the_bound_can_change_between_saves(void **state) {
     s.quality = &quality;
     fresh_folder("bound", folder);
     assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         gm_checkpoint_info info;
         blob b = make_state(i + 1);
-        gm_checkpoint_writer_bound(w, bound[i], 0);
+        gm_checkpoint_writer_bound(w, bound[i], distortion[i]);
         assert_ok(save_blob(w, b, NULL, &err));
         assert_ok(gm_checkpoint_writer_wait(w, &info, &err));
-        const char *drop = strstr(info.note, "\"drop\":");
-        assert_non_null(drop);
+        const char *drop = strstr(info.note, "\"drop\":"), *error = strstr(info.note, "\"error\":");
+        assert_true(drop && error);
         double lost = strtod(drop + 7, NULL);
+        if (distortion[i] > 0) assert_true(strtod(error + 8, NULL) <= 0.0003);
         assert_true(lost <= bound[i] && (i > 0 || lost > bound[1]));
         assert_int_equal(c.ended, i + 1);
         gm_free(b.data);
