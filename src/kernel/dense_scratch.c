@@ -108,7 +108,6 @@ void gm__grid_plan(gm__grid *g, const gm_conv *c, int bytes, int span) {
 }
 
 void gm__grid_taps(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes) {
-    int per_chunk = GM__CHUNK / bytes;
     int start = c->y0 * c->stride - c->pad; // input row of the first tap; the input begins there
     int skip = gm_max(0, start);
     *g = (gm__grid){.n = c->n,
@@ -124,12 +123,12 @@ void gm__grid_taps(gm__grid *g, const gm_conv *c, const gm_panels *w, int bytes)
                     .ow = c->wo,
                     .mul = 1,
                     .flat = w->flat != 0};
+    g->inputs = (g->flat ? c->r * c->s * c->c : c->c) * bytes;
+    g->chunks = (g->inputs + GM__CHUNK - 1) / GM__CHUNK;
     if (g->flat) {
         g->taps = 1;
-        g->chunks = (c->r * c->s * c->c + per_chunk - 1) / per_chunk;
         return;
     }
-    g->chunks = (c->c + per_chunk - 1) / per_chunk;
     int top = (w->r - c->r) / 2,
         left = (w->s - c->s) / 2; // a smaller kernel is the centre of the stored one
     for (int i = 0; i < c->r; i++)
@@ -144,7 +143,7 @@ void gm__grid_forward(gm__grid *g, const gm_conv *c, const gm_panels *w, int byt
 }
 
 bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, int px, int bytes) {
-    int per_chunk = GM__CHUNK / bytes, st = c->stride;
+    int st = c->stride;
     *g = (gm__grid){.n = c->n,
                     .gh = (c->h - py + st - 1) / st,
                     .gw = (c->w - px + st - 1) / st,
@@ -157,7 +156,8 @@ bool gm__grid_dgrad(gm__grid *g, const gm_conv *c, const gm_panels *wt, int py, 
                     .mul = st,
                     .add_y = py,
                     .add_x = px,
-                    .chunks = (c->k + per_chunk - 1) / per_chunk};
+                    .inputs = c->k * bytes};
+    g->chunks = (g->inputs + GM__CHUNK - 1) / GM__CHUNK;
     if (g->gh <= 0 || g->gw <= 0) return false;
     int top = (wt->r - c->r) / 2, left = (wt->s - c->s) / 2;
     // dx at row a*st + py gets dy at row b from tap i when b*st = a*st + py + pad - i
@@ -216,32 +216,48 @@ void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int byte
                     (ptrdiff_t)(tap->qy * g->pitch + tap->qx) * (ptrdiff_t)g->stride;
             size_t b = (size_t)tap->weight * p->tap_stride * (size_t)bytes;
             for (int j = j0; j < gm_min(g->chunks, j0 + group); j++)
-                w->step[w->steps++] = (gm__step){a + j * GM__CHUNK, b + (size_t)j * 1024};
+                w->step[w->steps++] = (gm__step){a + j * GM__CHUNK, b + (size_t)j * 1024,
+                                                 gm_min(GM__CHUNK, g->inputs - j * GM__CHUNK + 3) / 4};
         }
 }
 
-void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1) {
-    int cover = -1; // positions before it belong to tiles already made
-    gm__tiles *t = w->tile - 1;
-    int start = 0;
+// A tile from strip position `start` on; rows are filled in later.
+static gm__tiles *add_tile(gm__work *w, const gm__grid *g, int start) {
+    gm__tiles *t = &w->tile[w->tiles++];
+    t->a = (ptrdiff_t)start * (ptrdiff_t)g->stride;
+    t->runs = 0;
+    return t;
+}
+
+static void even_rows(gm__tiles *t, size_t stride) {
+    for (int r = 0; r < GM__TILE; r++) t->row[r] = r * (int)stride;
+}
+
+void gm__work_tiles(gm__work *w, const gm__grid *g, bool even, int i0, int i1, int y0, int y1) {
+    gm__tiles *t = NULL;
+    int start = 0, cover = -1; // even: positions before it belong to tiles already made
+    int rows = GM__TILE;       // else: rows of the last tile
+    w->tiles = 0;
     for (int i = i0; i < i1; i++) {
         for (int y = y0; y < y1; y++) {
             int q = ((i - i0) * g->image_rows + y - y0) * g->pitch;
             int dst = (i * g->oh + y * g->mul + g->add_y) * g->ow + g->add_x;
             for (int x = 0; x < g->gw;) {
-                if (q + x >= cover) {
+                if (even ? q + x >= cover : rows == GM__TILE) {
                     start = q + x;
                     cover = start + GM__TILE;
-                    t++;
-                    *t = (gm__tiles){.a = (ptrdiff_t)start * (ptrdiff_t)g->stride};
+                    rows = 0;
+                    t = add_tile(w, g, start);
+                    even_rows(t, g->stride);
                 }
-                int count = gm_min(g->gw - x, cover - q - x);
-                t->run[t->runs++] = (gm__run){q + x - start, count, dst + x * g->mul};
+                int count = gm_min(g->gw - x, even ? cover - q - x : GM__TILE - rows);
+                t->run[t->runs++] = (gm__run){even ? q + x - start : rows, count, dst + x * g->mul};
+                for (int c = 0; c < count && !even; c++) t->row[rows++] = (q + x + c - start) * (int)g->stride;
                 x += count;
             }
         }
     }
-    w->tiles = (int)(t + 1 - w->tile);
+    for (; !even && rows < GM__TILE; rows++) t->row[rows] = t->row[rows - 1];
 }
 
 void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before) {
@@ -253,6 +269,7 @@ void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int b
         if (skip > q + before) skip = 0;
         gm__tiles *t = &w->tile[w->tiles++];
         t->a = (ptrdiff_t)(q - skip) * (ptrdiff_t)stride;
+        even_rows(t, stride);
         t->runs = 1;
         t->run[0] = (gm__run){skip, gm_min(GM__TILE - skip, count - q), first + q};
     }

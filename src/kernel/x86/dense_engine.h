@@ -2,7 +2,8 @@
 // The loops around a tile kernel, shared by bf16 and int8, AMX and AVX-512. The including file
 // defines, before:
 //   STORE_INTEGER  0 or 1: accumulators are f32 or int32
-//   tile_block     c[m][n] tiles (+)= sum over steps of a tile m times b panel n; m, n are 1 or 2;
+//   EVEN_ROWS      0 or 1: the rows of a tile must be one stride apart
+//   tile_block     c[m][n] tiles (+)= sum over steps of tile t[m] times b panel n; m, n are 1 or 2;
 //                  meanwhile it may store rows of `waiting`
 // A group of steps that is not the first loads its accumulators again: exact, so the cut changes no
 // bits.
@@ -55,9 +56,8 @@ static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm_
             float *slot = spill                      ? w->slot + (size_t)(t - m0) * 2 * SLOT
                           : waiting->base == w->slot ? w->slot + 4 * SLOT
                                                      : w->slot;
-            const char *a0 = a + w->tile[t].a, *a1 = mb == 2 ? a + w->tile[t + 1].a : a0;
             gm__compiler_barrier();
-            tile_block(a0, a1, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot,
+            tile_block(a, w->tile + t, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot,
                        s0 > 0, mb, panels, cut->stream, o, waiting);
             store_waiting(o, waiting);
             if (s1 == w->steps)
@@ -69,9 +69,9 @@ static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm_
     if (spill) store_waiting(o, waiting); // the slots are needed again
 }
 
-static inline void prefetch_tile(const gm__grid *g, const gm__work *w, const char *a) {
-    for (int r = 0; r < GM__TILE; r++, a += g->stride)
-        for (int s = 0; s < w->steps; s++) _mm_prefetch(a + w->step[s].a, _MM_HINT_T0);
+static inline void prefetch_tile(const gm__work *w, const char *a, const gm__tiles *t) {
+    for (int r = 0; r < GM__TILE; r++)
+        for (int s = 0; s < w->steps; s++) _mm_prefetch(a + t->a + t->row[r] + w->step[s].a, _MM_HINT_T0);
 }
 
 // All outputs of a block whose strip and tiles are ready.
@@ -85,7 +85,7 @@ static void engine_block(const gm__grid *g, const gm__work *w, const char *a, co
         int end = gm_min(w->tiles, m + run);
         if (cut.small)
             for (int t = end; t < gm_min(w->tiles, end + 2); t++)
-                prefetch_tile(g, w, a + w->tile[t].a);
+                prefetch_tile(w, a, w->tile + t);
         for (int n = 0; n < panels; n += 2) {
             const char *b = (const char *)p->data + (size_t)n * panel_bytes;
             for (int v = m; v < end; v += GM__VISIT_TILES)
@@ -134,7 +134,7 @@ static void engine_run(const gm__grid *g, const gm__work *w, const char *x, cons
         for (int y = 0; y < g->gh; y += rows) {
             int i1 = gm_min(g->n, i + images), y1 = gm_min(g->gh, y + rows);
             fill_strip(g, x, w->strip, i, i1, y, y1, 0, g->chunks);
-            gm__work_tiles(&lw, g, i, i1, y, y1);
+            gm__work_tiles(&lw, g, EVEN_ROWS, i, i1, y, y1);
             engine_block(g, &lw, first, p, panel_bytes, o);
         }
 }

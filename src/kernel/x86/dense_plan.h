@@ -37,6 +37,7 @@ typedef struct gm__grid {
     int ih, iw, step; // input rows and columns, input positions per grid position
     int skip, up;     // forward: rows of the image before the grid's input; rows of zeros above it
     int chunks;       // 64-byte groups read of an input row
+    int inputs;       // bytes of them that hold inputs; zeros follow
     size_t row;       // bytes between input positions
     int oh, ow;       // output rows and columns; grid (y,x) writes (y*mul+add_y, x*mul+add_x)
     int mul, add_y, add_x;
@@ -67,7 +68,8 @@ typedef struct gm__run {
     int src, count, dst; // dst: output position; the next ones follow at `mul`
 } gm__run;
 typedef struct gm__tiles {
-    ptrdiff_t a; // bytes from the block's first position
+    ptrdiff_t a;       // bytes from the block's first position
+    int row[GM__TILE]; // bytes from there to each position; those that are no outputs repeat another one
     int runs;
     gm__run run[GM__TILE];
 } gm__tiles;
@@ -76,6 +78,7 @@ typedef struct gm__tiles {
 typedef struct gm__step {
     ptrdiff_t a;
     size_t b;
+    int words; // groups of four bytes with inputs in them, at most 16
 } gm__step;
 
 // What a pass needs, carved from the caller's scratch.
@@ -103,8 +106,8 @@ size_t gm__work_carve(gm__work *w, const gm__grid *g, int outputs, void *scratch
 // The steps of the reduction: groups of chunks ascending, in a group taps in order.
 void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int bytes);
 // Tiles of a block: images [i0,i1) when whole images are blocked, else grid rows [y0,y1) of image
-// i0.
-void gm__work_tiles(gm__work *w, const gm__grid *g, int i0, int i1, int y0, int y1);
+// i0. even: rows of a tile are one stride apart, and some of them may be no outputs.
+void gm__work_tiles(gm__work *w, const gm__grid *g, bool even, int i0, int i1, int y0, int y1);
 // Tiles over `count` consecutive positions, input and output alike; the first writes output
 // position `first`. `before`: positions ahead of the block that may be read.
 void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before);

@@ -7,10 +7,13 @@
 #include "dense_amx.h"
 #include "dense_store_avx512.h"
 
-static inline void tile_block(const char *a0, const char *a1, size_t stride, const char *b0,
+#define EVEN_ROWS 1
+
+static inline void tile_block(const char *a, const gm__tiles *t, size_t stride, const char *b0,
                               const char *b1, const gm__step *s, const gm__step *end, float *c,
                               bool load, int m, int n, bool stream, const gm__out *o,
                               gm__waiting *waiting) {
+    const char *a0 = a + t[0].a, *a1 = m == 2 ? a + t[1].a : a0;
     // The vector units are idle while tiles multiply: as many waiting rows a step as it takes to
     // be done with them at the end.
     const int steps = (int)(end - s), rows = (2 * GM__TILE + steps - 1) / gm_max(1, steps);

@@ -4,25 +4,35 @@
 
 #include <immintrin.h>
 
-// 16 inputs x 16 outputs: acc[r] += pairs of positions of input r times pairs of dy.
-static inline void panel_block(const gm__wgrad *p, const char *a, const char *b, const int *start,
-                               int groups, int shift, float *c) {
-    __m512 acc[16];
-    for (int r = 0; r < 16; r++) acc[r] = _mm512_loadu_ps(c + r * 16);
-    for (int g = 0; g < groups; g++) {
-        int d = start[g] - shift;
-        const char *x = a + (size_t)g * 64, *w = b + (size_t)(d >> 1) * 64 + (d & 1 ? p->half : 0);
-        for (int i = 0; i < 16; i++) {
-            __m512bh v = (__m512bh)_mm512_load_si512(w + i * 64);
-#pragma GCC unroll 16
-            for (int r = 0; r < 16; r++) {
-                int pair;
-                __builtin_memcpy(&pair, x + (size_t)r * p->row + (size_t)i * 4, 4);
-                acc[r] = _mm512_dpbf16_ps(acc[r], (__m512bh)_mm512_set1_epi32(pair), v);
-            }
-        }
+typedef __m512 sums;
+static inline __m512 dot(__m512 acc, __m512i word, __m512i weights) {
+    return _mm512_dpbf16_ps(acc, (__m512bh)word, (__m512bh)weights);
+}
+
+#include "dense_words_avx512.h"
+
+// acc[r] += pairs of positions of input r times pairs of dy.
+static inline __attribute__((always_inline)) void half_block(const int panels, const gm__wgrad *p, const char *a,
+                                                             const int *start, int groups, int shift, float *c0,
+                                                             float *c1) {
+    const char *row[ROWS];
+    __m512 acc[ROWS][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) {
+        row[r] = a + (size_t)r * p->row;
+        acc[r][0] = _mm512_loadu_ps(c0 + r * 16);
+        if (panels > 1) acc[r][1] = _mm512_loadu_ps(c1 + r * 16);
     }
-    for (int r = 0; r < 16; r++) _mm512_storeu_ps(c + r * 16, acc[r]);
+    for (int g = 0; g < groups; g++) {
+        const int d = start[g] - shift;
+        const char *b = p->dy + (size_t)(d >> 1) * 64 + (d & 1 ? p->half : 0);
+        words_chunk(panels, row, (ptrdiff_t)g * 64, b, b + p->panel, 16, acc);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) {
+        _mm512_storeu_ps(c0 + r * 16, acc[r][0]);
+        if (panels > 1) _mm512_storeu_ps(c1 + r * 16, acc[r][1]);
+    }
 }
 
 static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *start, int groups,
@@ -30,11 +40,9 @@ static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *sta
                                const float *next1, int m, int n) {
     (void)next0;
     (void)next1;
-    for (int i = 0; i < m; i++) {
-        panel_block(p, a + (size_t)(16 * i) * p->row, p->dy, start, groups, shift, c0 + i * 256);
-        if (n == 2)
-            panel_block(p, a + (size_t)(16 * i) * p->row, p->dy + p->panel, start, groups, shift,
-                        c1 + i * 256);
+    for (int i = 0; i < 2 * m; i++, a += ROWS * p->row, c0 += ROWS * 16, c1 += ROWS * 16) {
+        if (n == 2) half_block(2, p, a, start, groups, shift, c0, c1);
+        else half_block(1, p, a, start, groups, shift, c0, c0);
     }
 }
 
