@@ -289,7 +289,7 @@ static size_t dense_scratch(const gm_conv *c, int bytes) {
         need = gm__work_carve(&w, &g, c->k, NULL);
         most = need > most ? need : most;
         if (bytes != 2) continue; // int8 has no gradients
-        gm__wgrad_plan(&wg, c, &p);
+        gm__wgrad_plan(&wg, c, &p, 2);
         need = gm__wgrad_carve(&wg, c, NULL);
         most = need > most ? need : most;
     }

@@ -112,28 +112,32 @@ void gm__work_tiles(gm__work *w, const gm__grid *g, bool even, int i0, int i1, i
 // position `first`. `before`: positions ahead of the block that may be read.
 void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int before);
 
-// --- gradient of the weights: positions are the reduction, 32 to a step. For tap offset o (in
+// --- gradient of the weights: positions are the reduction, 32 to a step (AMX) or 2. For tap offset o (in
 // strip positions)
 //     dw[tap][input][output] += sum over input positions q of x[q][input] * dy[q - o][output].
-// x is transposed in groups of 32 positions that skip what is not real; dy is laid out with zeros
-// around it, in pairs of positions, once with even and once with odd beginnings, so that every tile
-// begins at a multiple of 64 bytes.
+// x is transposed; its positions are those of groups of `length` neighbours in the strip that begin at
+// a real one, so that the zeros around images are mostly left out. dy is laid out with zeros around it, in
+// pairs of positions, once with even and once with odd beginnings, so that every group begins at a multiple
+// of 64 bytes.
 typedef struct gm__wgrad {
     gm__grid grid;
     gm__work work;          // flat: strip and compacted rows; slot: bounce of partial tiles
     int rows;               // rows of a panel tap: inputs, or all taps of all inputs when flat
-    int groups_max, groups; // groups of 32 input positions in a block
+    int length;         // positions of a group
+    int blocks_max;     // of 32 positions of a block
+    int groups, blocks; // blocks: of 32 positions, zeros at the end
     int first_group[GM__TAPS_MAX + 1]; // of each phase
     int base, around_max, around; // dy positions: where the first is, how many are laid out (even)
     size_t row;                   // bytes of a channel in xt
     size_t half, panel;           // bytes of the even copy, of both copies of a panel
-    char *xt;                     // [channels][groups][32]
+    char *xt;                     // [channels][blocks][32]
     char *dy;                     // [2 panels][even, odd][pairs][16][2]
     int *start;                   // of a group: strip position + base
     const char **x_row, **dy_row; // of each position; zero where there is none
     char *zero;
 } gm__wgrad;
-void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w);
+// length: 2 to 32, even; what is carved for 2 is enough for more.
+void gm__wgrad_plan(gm__wgrad *p, const gm_conv *c, const gm_panels *w, int length);
 size_t gm__wgrad_carve(gm__wgrad *p, const gm_conv *c, void *scratch);
 // Rows of a block: positions [q, q+count) alike in x and dy ...
 void gm__wgrad_rows_direct(gm__wgrad *p, const char *x, size_t stride, const char *dy, size_t ldy,

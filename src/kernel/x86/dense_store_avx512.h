@@ -17,7 +17,7 @@ typedef struct gm__out {
     char *y;
     gm_act act;
     gm_dtype type;
-    bool accumulate, fast; // fast: bf16 or int8 out, no more than scale, shift and a lower bound
+    bool accumulate, fast; // fast: bf16 out and a lower bound or h-swish; or int8 out, a lower bound and nothing to add
     float floor;           // lower bound of fast: 0 for ReLU
     float out_scale;
     int k, mul;
@@ -148,13 +148,13 @@ typedef struct gm__waiting {
     int run; // runs of the tile stored already
 } gm__waiting;
 
-// The rows of a fast epilogue (scale, shift, lower bound, conversion) with all that they need in
-// registers.
+// The rows of a fast epilogue with all that they need in registers.
 typedef struct gm__fast {
     __m512 s0, s1, t0, t1, low;
     __mmask32 live;
     const float *c; // the next row, and where it goes
     char *y;
+    const char *residual; // row of the next one, if there is any
     int left; // rows of the run
 } gm__fast;
 
@@ -177,6 +177,7 @@ static inline __attribute__((always_inline)) bool fast_run(gm__fast *f, const gm
     const gm__run *run = &v->tile->run[v->run];
     f->c = v->slot + run->src * 16;
     f->y = o->y + (size_t)run->dst * o->ldy;
+    f->residual = o->residual ? o->residual + (size_t)run->dst * o->ldr : NULL;
     f->left = run->count;
     if (++v->run == v->tile->runs) {
         v->run = 0;
@@ -197,8 +198,22 @@ static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const g
         if (f->left == 0 && !fast_run(f, o, v)) return;
         __m512 v0 = _mm512_fmadd_ps(acc_load_16(f->c, STORE_INTEGER), f->s0, f->t0);
         __m512 v1 = _mm512_fmadd_ps(acc_load_16(f->c + 256, STORE_INTEGER), f->s1, f->t1);
-        v0 = _mm512_max_ps(f->low, v0);
-        v1 = _mm512_max_ps(f->low, v1);
+        if (!narrow && f->residual) {
+            v0 = _mm512_add_ps(v0, bf16_load_16(f->residual + at));
+            v1 = _mm512_add_ps(v1, bf16_load_16(f->residual + at + 32));
+            f->residual += o->ldr * (size_t)o->mul;
+        }
+        if (!narrow && o->act == GM_ACT_HSWISH) {
+            v0 = act_16(GM_ACT_HSWISH, v0);
+            v1 = act_16(GM_ACT_HSWISH, v1);
+        } else {
+            v0 = _mm512_max_ps(f->low, v0);
+            v1 = _mm512_max_ps(f->low, v1);
+        }
+        if (!narrow && o->accumulate) {
+            v0 = _mm512_add_ps(v0, bf16_load_16(f->y + at));
+            v1 = _mm512_add_ps(v1, bf16_load_16(f->y + at + 32));
+        }
         if (narrow) {
             __m256i q = _mm256_set_m128i(saturate_16(v1), saturate_16(v0));
             _mm256_storeu_si256((__m256i *)(void *)(f->y + at), _mm256_maskz_mov_epi8(f->live, q));
@@ -251,8 +266,9 @@ static inline void out_init(gm__out *o, const gm__work *w, const gm__grid *g, co
     size_t size = gm_dtype_size(e->out);
     int padded = gm_round_up(k, 32);
     const bool narrow = STORE_INTEGER && e->out == GM_I8;
-    const bool fast = (e->out == GM_BF16 || narrow) && !e->residual && !e->accumulate &&
-                      (e->act == GM_ACT_NONE || e->act == GM_ACT_RELU);
+    const bool bound = e->act == GM_ACT_NONE || e->act == GM_ACT_RELU,
+               fast = narrow ? bound && !e->residual && !e->accumulate
+                             : e->out == GM_BF16 && (bound || e->act == GM_ACT_HSWISH);
     for (int i = 0; i < padded; i++) {
         w->scale[i] = i >= k ? 0.0f : e->scale ? e->scale[i] : 1.0f;
         w->shift[i] = i >= k || !e->shift ? 0.0f : e->shift[i];

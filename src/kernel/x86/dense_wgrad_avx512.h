@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gradient of dense weights, shared by AMX and AVX-512 (the scheme is in dense_plan.h). The
-// including file defines before: wgrad_block, tiles c[m][n] += over groups of 32 positions.
+// including file defines before: LENGTH, the positions of a group, and wgrad_block, tiles c[m][n] += over groups.
 #ifndef GAMUT_DENSE_WGRAD_AVX512_H
 #define GAMUT_DENSE_WGRAD_AVX512_H
 
 #include "dense_fill_avx512.h"
 
-// Groups of a run: 32 channels of x, used by every tap, are 32 KiB and stay in L1 while dy streams
+// Positions of a run: 32 channels of x, used by every tap, are 32 KiB and stay in L1 while dy streams
 // past.
-enum { RUN_GROUPS = 16 };
+enum { RUN_POSITIONS = 512 };
 
 static inline __m128i load_8(const char *p) {
     return _mm_loadu_si128((const __m128i *)(const void *)p);
@@ -40,7 +40,7 @@ static inline void transpose_8(const char *const *src, size_t at, char *dst, siz
 }
 
 static void transpose_x(const gm__wgrad *p, int c0, int c1) {
-    for (int t = 0; t < p->groups; t++)
+    for (int t = 0; t < p->blocks; t++)
         for (int e = c0 / 8; e < (c1 + 7) / 8; e++)
             transpose_8(p->x_row + (size_t)t * 32, (size_t)e * 16,
                         p->xt + (size_t)(e * 8) * p->row + (size_t)t * 64, p->row);
@@ -78,7 +78,7 @@ static inline void wgrad_tile(const gm__wgrad *p, const gm_panels *w, float *dw,
                               int n, int panels, int ch, int rows, int t0, int t1) {
     const gm__grid *g = &p->grid;
     int shift = g->direct || g->flat ? 0 : tap->qy * g->pitch + tap->qx;
-    const char *a = p->xt + (size_t)ch * p->row + (size_t)t0 * 64;
+    const char *a = p->xt + (size_t)ch * p->row + (size_t)(t0 * LENGTH) * 2;
     float *c =
         dw + (size_t)n * w->panel_stride + (size_t)tap->weight * w->tap_stride + (size_t)ch * 16;
     const float *next = c + w->tap_stride;
@@ -103,7 +103,7 @@ static void wgrad_rows(const gm__wgrad *p, const gm_panels *w, float *dw, int c0
                        int p1) {
     const gm__grid *g = &p->grid;
     int phases = g->direct || g->flat ? 1 : g->phases,
-        run = g->taps > 1 ? RUN_GROUPS : p->groups_max;
+        run = g->taps > 1 ? RUN_POSITIONS / LENGTH : p->groups;
     transpose_x(p, c0, c1);
     for (int n = p0; n < p1; n += 2) {
         int panels = gm_min(2, p1 - n);
@@ -122,7 +122,7 @@ static void wgrad_run(const gm_conv *c, const void *x, const void *dy, const gm_
                       float *dw, int c0, int c1, int p0, int p1, void *scratch) {
     gm__wgrad p;
     const gm__grid *g = &p.grid;
-    gm__wgrad_plan(&p, c, w);
+    gm__wgrad_plan(&p, c, w, LENGTH);
     gm__wgrad_carve(&p, c, scratch);
     const char *xs = x, *dys = dy;
     size_t ldy = (size_t)c->ldy * 2;

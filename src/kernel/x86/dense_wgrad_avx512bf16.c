@@ -11,6 +11,8 @@ static inline __m512 dot(__m512 acc, __m512i word, __m512i weights) {
 
 #include "dense_words_avx512.h"
 
+enum { LENGTH = 2 };
+
 // acc[r] += pairs of positions of input r times pairs of dy.
 static inline __attribute__((always_inline)) void half_block(const int panels, const gm__wgrad *p, const char *a,
                                                              const int *start, int groups, int shift, float *c0,
@@ -23,10 +25,11 @@ static inline __attribute__((always_inline)) void half_block(const int panels, c
         acc[r][0] = _mm512_loadu_ps(c0 + r * 16);
         if (panels > 1) acc[r][1] = _mm512_loadu_ps(c1 + r * 16);
     }
+#pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
         const int d = start[g] - shift;
         const char *b = p->dy + (size_t)(d >> 1) * 64 + (d & 1 ? p->half : 0);
-        words_chunk(panels, row, (ptrdiff_t)g * 64, b, b + p->panel, 16, acc);
+        words_product(panels, row, (ptrdiff_t)g * (LENGTH * 2), b, b + p->panel, acc);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {

@@ -3,6 +3,8 @@
 #include "dense_amx.h"
 #include "dense_plan.h"
 
+enum { LENGTH = 32 }; // positions of a group: one step of a tile
+
 // c0: tiles of panel n (inputs 0-15, 16-31), c1: the same of panel n+1. dy is read past L1: x is
 // what stays there.
 static inline void wgrad_block(const gm__wgrad *p, const char *a, const int *start, int groups,
