@@ -57,7 +57,7 @@ typedef struct dw_line {
     gm_dtype to;
     const gm_epilogue *e;
     bool plain;      // nothing but a store
-    bool common;     // f32; scale, shift, and a clamp or h-swish at most
+    bool common;     // scale, shift, and a clamp or h-swish at most
 } dw_line;
 
 // Epilogue of a tile whose sums went through memory.
@@ -92,7 +92,7 @@ GM__INLINE void dw_store(const gm_dtype t, const int tile, const dw_line *l, int
 
 // The epilogue of inference: sums stay in registers. Lanes past the channels: scale and shift are 0 there, and all these activations
 // of 0 are 0.
-GM__INLINE void dw_finish_f32(const int tile, const bool hswish, const dw_line *l, int o0, int count, vec *acc) {
+GM__INLINE void dw_finish_common(const gm_dtype t, const int tile, const bool hswish, const dw_line *l, int o0, int count, vec *acc) {
     const float low = act_low(l->e->act), high = act_high(l->e->act);
     const vec scale = vec_load_part(l->e->scale + l->b, l->left), shift = vec_load_part(l->e->shift + l->b, l->left);
 #pragma GCC unroll 8
@@ -100,7 +100,7 @@ GM__INLINE void dw_finish_f32(const int tile, const bool hswish, const dw_line *
         const vec v = vec_fma(acc[o], scale, shift);
         acc[o] = hswish ? vec_act(GM_ACT_HSWISH, v) : vec_at_most(high, vec_at_least(low, v));
     }
-    dw_store(GM_F32, tile, l, o0, count, acc);
+    dw_store(t, tile, l, o0, count, acc);
 }
 
 GM__INLINE void dw_line_run(const int columns, const int stride, const int tile, const dw_line *l) {
@@ -127,10 +127,12 @@ GM__INLINE void dw_line_run(const int columns, const int stride, const int tile,
             dw_store(GM_F32, tile, l, o0, count, acc);
         } else if (l->plain) {
             dw_store(GM_BF16, tile, l, o0, count, acc);
-        } else if (l->common && l->e->act == GM_ACT_HSWISH) {
-            dw_finish_f32(tile, true, l, o0, count, acc);
+        } else if (l->common && l->to == GM_F32) {
+            if (l->e->act == GM_ACT_HSWISH) dw_finish_common(GM_F32, tile, true, l, o0, count, acc);
+            else dw_finish_common(GM_F32, tile, false, l, o0, count, acc);
         } else if (l->common) {
-            dw_finish_f32(tile, false, l, o0, count, acc);
+            if (l->e->act == GM_ACT_HSWISH) dw_finish_common(GM_BF16, tile, true, l, o0, count, acc);
+            else dw_finish_common(GM_BF16, tile, false, l, o0, count, acc);
         } else {
             vec sums[TILE]; // a copy, so that acc itself never leaves the registers
 #pragma GCC unroll 8
@@ -228,7 +230,7 @@ static void depthwise(gm_dtype t, const gm_conv *g, const void *x, const float *
     dw_line l = {.out_step = g->ldy, .position_step = 1, .to = to, .e = e};
     const int images = dw_images(g);
     l.plain = !e->scale && !e->shift && !e->residual && e->act == GM_ACT_NONE && !e->accumulate;
-    l.common = to == GM_F32 && e->scale && e->shift && !e->residual && !e->accumulate && e->act <= GM_ACT_HSWISH;
+    l.common = e->scale && e->shift && !e->residual && !e->accumulate && e->act <= GM_ACT_HSWISH;
     for (int n0 = 0; n0 < g->n; n0 += images)
         for (l.b = 0; l.b < g->c; l.b += DW_VECTORS * VEC) {
             const int vectors = gm_min(DW_VECTORS, (g->c - l.b + VEC - 1) / VEC);
