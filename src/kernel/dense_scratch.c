@@ -221,12 +221,19 @@ void gm__work_steps(gm__work *w, const gm__grid *g, const gm_panels *p, int byte
         }
 }
 
-// A tile from strip position `start` on; rows are filled in later.
-static gm__tiles *add_tile(gm__work *w, const gm__grid *g, int start) {
+// A tile that begins at byte a of the block; rows and runs are filled in later.
+static gm__tiles *add_tile(gm__work *w, ptrdiff_t a) {
     gm__tiles *t = &w->tile[w->tiles++];
-    t->a = (ptrdiff_t)start * (ptrdiff_t)g->stride;
+    t->a = a;
     t->runs = 0;
+    for (int r = 0; r < GM__TILE; r++) t->to[r] = -1;
     return t;
+}
+
+// Positions src, src + 1, ... of the tile are outputs dst, dst + mul, ...
+static void add_run(gm__tiles *t, int src, int count, int dst, int mul) {
+    t->run[t->runs++] = (gm__run){src, count, dst};
+    for (int i = 0; i < count; i++) t->to[src + i] = dst + i * mul;
 }
 
 static void even_rows(gm__tiles *t, size_t stride) {
@@ -247,11 +254,11 @@ void gm__work_tiles(gm__work *w, const gm__grid *g, bool even, int i0, int i1, i
                     start = q + x;
                     cover = start + GM__TILE;
                     rows = 0;
-                    t = add_tile(w, g, start);
+                    t = add_tile(w, (ptrdiff_t)start * (ptrdiff_t)g->stride);
                     even_rows(t, g->stride);
                 }
                 int count = gm_min(g->gw - x, even ? cover - q - x : GM__TILE - rows);
-                t->run[t->runs++] = (gm__run){even ? q + x - start : rows, count, dst + x * g->mul};
+                add_run(t, even ? q + x - start : rows, count, dst + x * g->mul, g->mul);
                 for (int c = 0; c < count && !even; c++) t->row[rows++] = (q + x + c - start) * (int)g->stride;
                 x += count;
             }
@@ -267,11 +274,9 @@ void gm__work_tiles_flat(gm__work *w, size_t stride, int first, int count, int b
         // stored again
         int skip = gm_max(0, q + GM__TILE - count);
         if (skip > q + before) skip = 0;
-        gm__tiles *t = &w->tile[w->tiles++];
-        t->a = (ptrdiff_t)(q - skip) * (ptrdiff_t)stride;
+        gm__tiles *t = add_tile(w, (ptrdiff_t)(q - skip) * (ptrdiff_t)stride);
         even_rows(t, stride);
-        t->runs = 1;
-        t->run[0] = (gm__run){skip, gm_min(GM__TILE - skip, count - q), first + q};
+        add_run(t, skip, gm_min(GM__TILE - skip, count - q), first + q, 1);
     }
 }
 

@@ -9,6 +9,7 @@ static inline __m512 dot(__m512 acc, __m512i word, __m512i weights) {
 }
 static inline __m512 sums_load(const float *c) { return _mm512_load_ps(c); }
 static inline void sums_store(float *c, __m512 v) { _mm512_store_ps(c, v); }
+static inline __m512 sums_float(__m512 v) { return v; }
 static inline __m512 sums_first(__m512 v, const char *row, const gm__step *s, const gm__step *end) {
     (void)row;
     (void)s;

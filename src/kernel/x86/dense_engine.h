@@ -4,7 +4,7 @@
 //   STORE_INTEGER  0 or 1: accumulators are f32 or int32
 //   EVEN_ROWS      0 or 1: the rows of a tile must be one stride apart
 //   tile_block     c[m][n] tiles (+)= sum over steps of tile t[m] times b panel n; m, n are 1 or 2;
-//                  meanwhile it may store rows of `waiting`
+//                  meanwhile it may store rows of `waiting`. last: the sums are complete. True: it stored their rows itself
 // A group of steps that is not the first loads its accumulators again: exact, so the cut changes no
 // bits.
 #ifndef GAMUT_DENSE_ENGINE_H
@@ -57,10 +57,11 @@ static inline void engine_panels(const gm__grid *g, const gm__work *w, const gm_
                           : waiting->base == w->slot ? w->slot + 4 * SLOT
                                                      : w->slot;
             gm__compiler_barrier();
-            tile_block(a, w->tile + t, g->stride, b, b + panel_bytes, w->step + s0, w->step + s1, slot,
-                       s0 > 0, mb, panels, cut->stream, o, waiting);
+            const bool last = s1 == w->steps, stored = tile_block(a, w->tile + t, g->stride, b, b + panel_bytes, w->step + s0,
+                                                                  w->step + s1, slot, s0 > 0, last, mb, panels, cut->stream,
+                                                                  o, n * 16, waiting);
             store_waiting(o, waiting);
-            if (s1 == w->steps)
+            if (last && !stored)
                 *waiting = (gm__waiting){&w->tile[t], slot, slot, mb, n * 16, panels, 0};
         }
         s0 = s1;

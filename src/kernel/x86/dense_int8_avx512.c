@@ -11,6 +11,7 @@ static inline __m512i dot(__m512i acc, __m512i word, __m512i weights) {
 }
 static inline __m512i sums_load(const float *c) { return _mm512_load_si512((const void *)c); }
 static inline void sums_store(float *c, __m512i v) { _mm512_store_si512((void *)c, v); }
+static inline __m512 sums_float(__m512i v) { return _mm512_cvtepi32_ps(v); }
 static inline __m512i sums_first(__m512i v, const char *row, const gm__step *s, const gm__step *end) {
     const __m512i ones = _mm512_set1_epi8(1);
     __m512i sum = _mm512_setzero_si512();

@@ -70,6 +70,7 @@ typedef struct gm__run {
 typedef struct gm__tiles {
     ptrdiff_t a;       // bytes from the block's first position
     int row[GM__TILE]; // bytes from there to each position; those that are no outputs repeat another one
+    int to[GM__TILE];  // its output position, or -1
     int runs;
     gm__run run[GM__TILE];
 } gm__tiles;

@@ -148,31 +148,78 @@ typedef struct gm__waiting {
     int run; // runs of the tile stored already
 } gm__waiting;
 
-// The rows of a fast epilogue with all that they need in registers.
+// A fast epilogue of 32 outputs with all that it needs in registers.
 typedef struct gm__fast {
     __m512 s0, s1, t0, t1, low;
     __mmask32 live;
-    const float *c; // the next row, and where it goes
-    char *y;
-    const char *residual; // row of the next one, if there is any
-    int left; // rows of the run
+    size_t at, end, row; // bytes of a row: where the outputs begin, where they end, where zeros after them end
+    bool narrow, hswish, accumulate;
 } gm__fast;
 
-static inline __attribute__((always_inline)) void fast_begin(gm__fast *f, const gm__out *o,
-                                                             const gm__waiting *v) {
-    const int n0 = v->n0, left = o->k - n0;
-    f->live = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
-    f->s0 = _mm512_load_ps(o->scale + n0);
-    f->s1 = _mm512_load_ps(o->scale + n0 + 16);
-    f->t0 = _mm512_load_ps(o->shift + n0);
-    f->t1 = _mm512_load_ps(o->shift + n0 + 16);
-    f->low = _mm512_set1_ps(o->floor);
+static inline __attribute__((always_inline)) gm__fast fast_begin(const gm__out *o, int n0) {
+    const int left = o->k - n0;
+    const bool narrow = STORE_INTEGER && o->type == GM_I8;
+    const size_t size = narrow ? 1 : 2, at = (size_t)n0 * size, end = at + 32 * size;
+    return (gm__fast){.s0 = _mm512_load_ps(o->scale + n0),
+                      .s1 = _mm512_load_ps(o->scale + n0 + 16),
+                      .t0 = _mm512_load_ps(o->shift + n0),
+                      .t1 = _mm512_load_ps(o->shift + n0 + 16),
+                      .low = _mm512_set1_ps(o->floor),
+                      .live = left >= 32 ? 0xffffffffu : (1u << left) - 1u,
+                      .at = at,
+                      .end = end,
+                      .row = n0 + 32 >= o->k ? o->row : 0,
+                      .narrow = narrow,
+                      .hswish = !narrow && o->act == GM_ACT_HSWISH,
+                      .accumulate = !narrow && o->accumulate};
+}
+
+// One row from the sums of its outputs; residual: the row to add, or NULL.
+static inline __attribute__((always_inline)) void fast_row(const gm__fast *f, __m512 v0, __m512 v1, const char *residual,
+                                                           char *y) {
+    v0 = _mm512_fmadd_ps(v0, f->s0, f->t0);
+    v1 = _mm512_fmadd_ps(v1, f->s1, f->t1);
+    if (residual) {
+        v0 = _mm512_add_ps(v0, bf16_load_16(residual + f->at));
+        v1 = _mm512_add_ps(v1, bf16_load_16(residual + f->at + 32));
+    }
+    if (f->hswish) {
+        v0 = act_16(GM_ACT_HSWISH, v0);
+        v1 = act_16(GM_ACT_HSWISH, v1);
+    } else {
+        v0 = _mm512_max_ps(f->low, v0);
+        v1 = _mm512_max_ps(f->low, v1);
+    }
+    if (f->accumulate) {
+        v0 = _mm512_add_ps(v0, bf16_load_16(y + f->at));
+        v1 = _mm512_add_ps(v1, bf16_load_16(y + f->at + 32));
+    }
+    if (f->narrow) {
+        __m256i q = _mm256_set_m128i(saturate_16(v1), saturate_16(v0));
+        _mm256_storeu_si256((__m256i *)(void *)(y + f->at), _mm256_maskz_mov_epi8(f->live, q));
+    } else {
+        __m512i q = bf16_round_32(v0, v1);
+        _mm512_storeu_si512(y + f->at, _mm512_maskz_mov_epi16(f->live, q));
+    }
+    if (f->end < f->row) zero_tail(y, f->end, f->row);
+}
+
+// Rows of waiting tiles, one after the other.
+typedef struct gm__rows {
+    gm__fast fast;
+    const float *c; // the next row, and where it goes
+    char *y;
+    const char *residual;
+    int left; // rows of the run
+} gm__rows;
+
+static inline __attribute__((always_inline)) void rows_begin(gm__rows *f, const gm__out *o, const gm__waiting *v) {
+    f->fast = fast_begin(o, v->n0);
     f->left = 0;
 }
 
 // The next run of the waiting tiles; false: there is none.
-static inline __attribute__((always_inline)) bool fast_run(gm__fast *f, const gm__out *o,
-                                                           gm__waiting *v) {
+static inline __attribute__((always_inline)) bool rows_run(gm__rows *f, const gm__out *o, gm__waiting *v) {
     if (v->tiles == 0) return false;
     const gm__run *run = &v->tile->run[v->run];
     f->c = v->slot + run->src * 16;
@@ -188,40 +235,12 @@ static inline __attribute__((always_inline)) bool fast_run(gm__fast *f, const gm
     return true;
 }
 
-static inline __attribute__((always_inline)) void fast_rows(gm__fast *f, const gm__out *o,
-                                                            gm__waiting *v, int rows) {
-    const bool narrow = STORE_INTEGER && o->type == GM_I8;
-    const size_t size = narrow ? 1 : 2, ldy = o->ldy, pitch = ldy * (size_t)o->mul,
-                 at = (size_t)v->n0 * size, end = at + 32 * size;
-    const bool tail = v->n0 + 32 >= o->k && end < o->row;
+static inline __attribute__((always_inline)) void rows_store(gm__rows *f, const gm__out *o, gm__waiting *v, int rows) {
+    const size_t pitch = o->ldy * (size_t)o->mul, step = o->ldr * (size_t)o->mul;
     for (int r = 0; r < rows; r++) {
-        if (f->left == 0 && !fast_run(f, o, v)) return;
-        __m512 v0 = _mm512_fmadd_ps(acc_load_16(f->c, STORE_INTEGER), f->s0, f->t0);
-        __m512 v1 = _mm512_fmadd_ps(acc_load_16(f->c + 256, STORE_INTEGER), f->s1, f->t1);
-        if (!narrow && f->residual) {
-            v0 = _mm512_add_ps(v0, bf16_load_16(f->residual + at));
-            v1 = _mm512_add_ps(v1, bf16_load_16(f->residual + at + 32));
-            f->residual += o->ldr * (size_t)o->mul;
-        }
-        if (!narrow && o->act == GM_ACT_HSWISH) {
-            v0 = act_16(GM_ACT_HSWISH, v0);
-            v1 = act_16(GM_ACT_HSWISH, v1);
-        } else {
-            v0 = _mm512_max_ps(f->low, v0);
-            v1 = _mm512_max_ps(f->low, v1);
-        }
-        if (!narrow && o->accumulate) {
-            v0 = _mm512_add_ps(v0, bf16_load_16(f->y + at));
-            v1 = _mm512_add_ps(v1, bf16_load_16(f->y + at + 32));
-        }
-        if (narrow) {
-            __m256i q = _mm256_set_m128i(saturate_16(v1), saturate_16(v0));
-            _mm256_storeu_si256((__m256i *)(void *)(f->y + at), _mm256_maskz_mov_epi8(f->live, q));
-        } else {
-            __m512i q = bf16_round_32(v0, v1);
-            _mm512_storeu_si512(f->y + at, _mm512_maskz_mov_epi16(f->live, q));
-        }
-        if (tail) zero_tail(f->y, end, o->row);
+        if (f->left == 0 && !rows_run(f, o, v)) return;
+        fast_row(&f->fast, acc_load_16(f->c, STORE_INTEGER), acc_load_16(f->c + 256, STORE_INTEGER), f->residual, f->y);
+        if (f->residual) f->residual += step;
         f->c += 16;
         f->y += pitch;
         f->left--;
@@ -255,9 +274,9 @@ static inline void store_waiting(const gm__out *o, gm__waiting *v) {
         store_waiting_any(o, v);
         return;
     }
-    gm__fast f;
-    fast_begin(&f, o, v);
-    fast_rows(&f, o, v, 2 * GM__TILE);
+    gm__rows f;
+    rows_begin(&f, o, v);
+    rows_store(&f, o, v, 2 * GM__TILE);
 }
 
 // Fills o from the caller's epilogue; scale and shift get padded copies in scratch.

@@ -9,17 +9,19 @@
 
 #define EVEN_ROWS 1
 
-static inline void tile_block(const char *a, const gm__tiles *t, size_t stride, const char *b0,
+static inline bool tile_block(const char *a, const gm__tiles *t, size_t stride, const char *b0,
                               const char *b1, const gm__step *s, const gm__step *end, float *c,
-                              bool load, int m, int n, bool stream, const gm__out *o,
+                              bool load, bool last, int m, int n, bool stream, const gm__out *o, int n0,
                               gm__waiting *waiting) {
+    (void)last;
+    (void)n0;
     const char *a0 = a + t[0].a, *a1 = m == 2 ? a + t[1].a : a0;
     // The vector units are idle while tiles multiply: as many waiting rows a step as it takes to
     // be done with them at the end.
     const int steps = (int)(end - s), rows = (2 * GM__TILE + steps - 1) / gm_max(1, steps);
     const bool busy = o->fast && waiting->tiles > 0;
-    gm__fast fast;
-    fast_begin(&fast, o, waiting);
+    gm__rows fast;
+    rows_begin(&fast, o, waiting);
     if (load) {
         _tile_loadd(0, c, 64);
         if (n == 2) _tile_loadd(1, c + 256, 64);
@@ -41,7 +43,7 @@ static inline void tile_block(const char *a, const gm__tiles *t, size_t stride, 
             _tile_stream_loadd(5, a1 + s->a, stride);
             TILE_DOT(2, 5, 6);
             TILE_DOT(3, 5, 7);
-            if (busy) fast_rows(&fast, o, waiting, rows);
+            if (busy) rows_store(&fast, o, waiting, rows);
         }
     } else if (m == 2 && n == 2) {
         for (; s < end; s++) {
@@ -53,7 +55,7 @@ static inline void tile_block(const char *a, const gm__tiles *t, size_t stride, 
             _tile_loadd(5, a1 + s->a, stride);
             TILE_DOT(2, 5, 6);
             TILE_DOT(3, 5, 7);
-            if (busy) fast_rows(&fast, o, waiting, rows);
+            if (busy) rows_store(&fast, o, waiting, rows);
         }
     } else {
         for (; s < end; s++) {
@@ -70,11 +72,12 @@ static inline void tile_block(const char *a, const gm__tiles *t, size_t stride, 
             }
         }
     }
-    if (busy) fast_rows(&fast, o, waiting, 2 * GM__TILE); // with fewer rows a step: none is left
+    if (busy) rows_store(&fast, o, waiting, 2 * GM__TILE); // with fewer rows a step: none is left
     _tile_stored(0, c, 64);
     if (n == 2) _tile_stored(1, c + 256, 64);
     if (m == 2) _tile_stored(2, c + 512, 64);
     if (m == 2 && n == 2) _tile_stored(3, c + 768, 64);
+    return false;
 }
 
 #endif
