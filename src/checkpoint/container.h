@@ -78,6 +78,7 @@ typedef struct gm__pack {
     const gm__quant_state *last;         // of the checkpoint before, be it the parent or not; NULL: none
     uint64_t number, parent_number, parent_identity;
     uint64_t resumed; // the checkpoint that training went on from as it was restored; 0: none
+    bool early;       // that restore came before the weights had settled since the one before it
     const char *note; // may be NULL
     const gm_checkpoint_settings *settings;
     gm_tensor_image *shared; // what `image` is the data of, when another may become a difference to this one; else NULL

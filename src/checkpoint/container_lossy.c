@@ -120,6 +120,14 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
     return status;
 }
 
+// A restored weight sits at its centre; what a restore takes away is what training gained since it last was there, as far as that is less than half a
+// bin. Once the bins are filled that is noise without a direction, and no less with draws, which cost bits: they are for restores that come before.
+static int settled_of(const gm__quant_tensor *tensor, int tensors, const gm__pack *pack) {
+    const bool restored = pack->resumed != 0 && pack->resumed == pack->parent_number;
+    if (!pack->last || !gm__quant_filled(tensor, tensors, pack->last)) return 0;
+    return (restored ? 0 : gm__quant_state_hint(pack->last)->settled) + 1;
+}
+
 // ,"NAME":[a, b, ...]
 static size_t append_figures(char *text, size_t used, size_t size, const char *name, const double *figure, int count) {
     for (int i = 0; i <= count && used < size; i++) {
@@ -140,10 +148,10 @@ static void write_report(gm__lossy *l, const gm__quant_settings *s, const gm__qu
     gm__quant_config_print(&s->config, config, sizeof config);
     int n = snprintf(l->report, sizeof l->report,
                      "{\"config\":\"%s\",\"coder\":\"%s\",\"weights\":%llu,\"pruned\":%llu,\"protected\":%llu,"
-                     "\"migrated\":%.6g,\"bits\":%.6g,\"error\":%.6g", config, gm__quant_coder_name(s->coder),
+                     "\"migrated\":%.6g,\"bits\":%.6g,\"error\":%.6g,\"settled\":%d", config, gm__quant_coder_name(s->coder),
                      (unsigned long long)r->weights, (unsigned long long)r->pruned, (unsigned long long)r->protected_,
                      previous && r->weights ? (double)r->migrated / (double)r->weights : 1,
-                     r->weights ? 8 * (double)r->bytes / (double)r->weights : 0, r->error);
+                     r->weights ? 8 * (double)r->bytes / (double)r->weights : 0, r->error, s->hint.settled);
     size_t used = (size_t)n;
     if (found && used < sizeof l->report) {
         n = snprintf(l->report + used, sizeof l->report - used, ",\"drop\":%.6g,\"moved\":%.6g,\"trials\":%d,\"guided\":%s,\"fresh\":%s",
@@ -178,7 +186,7 @@ static gm_status make_weights(const gm_tensor_file *image, const gm__pack *pack,
     gm_status status = tensor && l->shape ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory to quantize a checkpoint");
     settings.parallel = false; // training has the threads
     settings.stick = (float)s->stick;
-    settings.dither = pack->resumed;
+    settings.dither = pack->early ? pack->resumed : 0;
     if (status == GM_OK && s->config[0]) status = gm__quant_config_parse(s->config, &settings.config, err);
     if (status == GM_OK && s->coder[0]) status = gm__quant_coder_parse(s->coder, &settings.coder, err);
     if (status == GM_OK) list_quantized(image, l, tensor);
@@ -192,6 +200,7 @@ static gm_status make_weights(const gm_tensor_file *image, const gm__pack *pack,
         }
     }
     if (status != GM_OK) goto done;
+    settings.hint.settled = settled_of(tensor, l->quantized, pack);
     status = gm__quant_encode(tensor, l->quantized, &settings, previous, &l->blob, &l->blob_bytes, &l->state, &report, &cause);
     if (status == GM_ERR_NUMERIC) {
         keep_exact(l, "a weight is not finite");

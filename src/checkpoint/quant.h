@@ -90,6 +90,7 @@ typedef struct gm__quant_hint {
     double moved;                  // what training moved the weights by since the checkpoint before: squared, over their own square
     double strain;                 // of the configuration that was chosen
     double base[GM__QUANT_METRICS]; // figures of the weights as they are
+    int settled;                   // checkpoints in a row, up to this one, whose weights had filled the bins of the one before
 } gm__quant_hint;
 
 typedef struct gm__quant_settings {
@@ -117,6 +118,7 @@ typedef struct gm__quant_state gm__quant_state;
 void gm__quant_state_destroy(gm__quant_state *s); // NULL allowed
 const gm__quant_config *gm__quant_state_config(const gm__quant_state *s);
 uint64_t gm__quant_state_hash(const gm__quant_state *s);  // of everything that decoding gives
+const gm__quant_hint *gm__quant_state_hint(const gm__quant_state *s); // zeros when it was decoded
 const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor); // levels: centre 0..bins-1, or the two below
 enum { GM__QUANT_PRUNED = GM__QUANT_BINS, GM__QUANT_PROTECTED, GM__QUANT_LEVELS };
 // The decoded weights of a tensor; out has as many floats as its shape says.
@@ -149,6 +151,8 @@ typedef struct gm__quant_info { // the head of a blob, for `inspect`: readable w
     gm__quant_config config;
     uint64_t shapes, parent, hash, weights;
 } gm__quant_info;
+// Whether the weights lie anywhere in the bins that `last` has, not near its centres, as they do for some time after a restore.
+bool gm__quant_filled(const gm__quant_tensor *tensor, int tensors, const gm__quant_state *last);
 gm_status gm__quant_inspect(const uint8_t *blob, size_t bytes, const char *what, gm__quant_info *out, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A restored weight sits exactly at its centre. Until it has moved by half a bin, the nearest centre is the old one, and a
 // second restore takes it back there: whatever training gained in between is lost, at every restore, while each checkpoint
-// alone looks harmless. So after a restore every weight has a threshold of its own, drawn from the gap between two centres: a
+// alone looks harmless. So after a restore that came early every weight has a threshold of its own, drawn from the gap between two centres: a
 // movement of a tenth of the gap takes a tenth of the weights to the next centre, and on average nothing is lost (unbiased
 // rounding; experiments/checkpoint/README.md has what it is worth). A draw holds until the next restore, so a weight that does
 // not move keeps its id; drawn anew just then, when all weights are at centres, it changes none.
@@ -13,9 +13,13 @@
 enum { SAMPLES = 4096 };
 static const double even_enough = 0.9; // normal movements of 0.38 gaps: nine tenths of a shift then show without a draw
 
-// Mean squared distance to the nearest centre, over that of weights that fill the bin evenly (a twelfth of its squared width). Not to the centre of
+// Squared distances to the nearest centre, and those of weights that fill the bin evenly (a twelfth of its squared width). Not to the centre of
 // before: a draw moves weights to the farther one, and would look as if they had moved.
-static double filled(const gm__quant_tensor *t, const gm__part *last, const uint8_t *before) {
+typedef struct spread {
+    double apart, even;
+} spread;
+
+static spread spread_of(const gm__quant_tensor *t, const gm__part *last, const uint8_t *before) {
     float centre[GM__QUANT_BINS];
     double apart = 0, even = 0;
     size_t stride = t->shape.count / SAMPLES + 1;
@@ -31,14 +35,30 @@ static double filled(const gm__quant_tensor *t, const gm__part *last, const uint
         apart += d * d;
         even += width * width / 12;
     }
-    return even > 0 ? apart / even : 0;
+    return (spread){apart, even};
+}
+
+bool gm__quant_filled(const gm__quant_tensor *tensor, int tensors, const gm__quant_state *last) {
+    double apart = 0, even = 0; // of all weights, each tensor by what its bins are wide
+    if (gm__quant_shapes(&tensor->shape, sizeof *tensor, tensors) != last->shapes) return false;
+    for (int i = 0; i < tensors; i++) {
+        if (tensor[i].shape.kind == GM__QUANT_SMALL) continue;
+        spread s = spread_of(&tensor[i], &last->part[i], last->ids + last->part[i].first);
+        if (s.even <= 0) continue;
+        apart += s.apart / s.even * (double)tensor[i].shape.count;
+        even += (double)tensor[i].shape.count;
+    }
+    return apart > even_enough * even;
 }
 
 gm__dither gm__dither_of(uint64_t seed, int tensor, const gm__quant_tensor *t, const gm__part *last, const uint8_t *before) {
     gm__dither d = {0};
     if (seed == 0) return d;
     gm_rng rng = gm_rng_keyed(seed, (uint64_t)tensor, 0, GM_RNG_USER);
-    if (last && t->shape.kind != GM__QUANT_SMALL && filled(t, last, before) > even_enough) return d;
+    if (last && t->shape.kind != GM__QUANT_SMALL) {
+        spread s = spread_of(t, last, before);
+        if (s.apart > even_enough * s.even) return d;
+    }
     d.seed = gm_rng_u32(&rng) | 1;
     for (int i = 0; i < GM__DITHER_STEPS; i++) // between 0 and twice the fixed one
         d.prune[i] = (int16_t)lrint(GM__OCTAVE * log2(2 * (i + 0.5) / GM__DITHER_STEPS));

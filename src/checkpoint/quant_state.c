@@ -116,6 +116,7 @@ void gm__quant_state_seal(gm__quant_state *s) {
 
 const gm__quant_config *gm__quant_state_config(const gm__quant_state *s) { return &s->config; }
 uint64_t gm__quant_state_hash(const gm__quant_state *s) { return s->hash; }
+const gm__quant_hint *gm__quant_state_hint(const gm__quant_state *s) { return &s->hint; }
 const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor) { return s->ids + s->part[tensor].first; }
 
 void gm__quant_values(const gm__quant_state *s, int tensor, float *out) {

@@ -3,9 +3,14 @@
 // large exact tensors the quantizer's state is all that the next one needs.
 #include "checkpoint/store.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
+
+// Checkpoints whose weights fill their bins before a restore is one that came late: with movements of a fifth of a bin three quarters of what
+// training gained are then kept without draws, five checkpoints after the last restore; after eight 87 %, as with draws.
+enum { SETTLED = 3 };
 
 struct gm_checkpoint_writer {
     char folder[GM__PATH];
@@ -13,6 +18,7 @@ struct gm_checkpoint_writer {
     int lock;
     uint64_t next; // number of the next file
     uint64_t resumed; // the checkpoint that the weights to be saved went on from; 0: none
+    bool early;       // and it had not settled since the restore before
     gm__decoded last;         // on disk; without its image
     gm_tensor_image *parent;  // that image; NULL: none to be a difference to
     gm_tensor_image *newest;  // that image when the writer was made, until it is asked for, or the first save
@@ -49,7 +55,7 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
                            .parent = delta && w->parent ? w->parent->data : NULL,
                            .parent_bytes = delta && w->parent ? w->parent->bytes : 0, .number = w->next, .parent_number = w->last.info.number,
                            .parent_identity = w->last.info.identity, .parent_state = delta ? w->last.state : NULL,
-                           .last = w->last.state, .resumed = w->resumed, .note = w->note, .settings = &w->settings};
+                           .last = w->last.state, .resumed = w->resumed, .early = w->early, .note = w->note, .settings = &w->settings};
     status = gm__container_write(path, &pack, &packed, err);
     if (status != GM_OK) return status;
     int chain = delta ? w->last.chain + 1 : 1;
@@ -96,6 +102,14 @@ static bool image_is_worth_it(const gm_checkpoint_writer *w) {
     return exact * GM__LITTLE > i->image_bytes;
 }
 
+// Training goes on from the last checkpoint, as it was restored. A file that does not say whether it had settled had not.
+static void go_on(gm_checkpoint_writer *w) {
+    json_t *note = w->last.info.note[0] ? json_loads(w->last.info.note, 0, NULL) : NULL;
+    w->resumed = w->last.info.number;
+    w->early = json_integer_value(json_object_get(json_object_get(note, "quantizer"), "settled")) < SETTLED;
+    json_decref(note);
+}
+
 // What is there already: the next number, and the newest whole checkpoint as the one to be a difference to.
 static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
     uint64_t *numbers = NULL;
@@ -108,7 +122,7 @@ static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
     gm_error cause = {0};
     status = gm__store_load(w->folder, 0, &w->last, &cause);
     if (status == GM_ERR_MEMORY) return gm_fail(err, status, "%s", cause.text);
-    w->resumed = w->last.info.number;
+    go_on(w);
     if (status != GM_OK) return GM_OK; // none of them whole: the next one stands alone
     uint8_t *image = w->last.image;
     w->last.image = NULL;
@@ -196,7 +210,7 @@ void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop, double
 void gm_checkpoint_writer_resumed(gm_checkpoint_writer *w) {
     pthread_mutex_lock(&w->mutex);
     while (w->busy) pthread_cond_wait(&w->changed, &w->mutex);
-    w->resumed = w->last.info.number;
+    go_on(w);
     pthread_mutex_unlock(&w->mutex);
 }
 

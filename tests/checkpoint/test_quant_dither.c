@@ -191,6 +191,10 @@ static void nothing_is_drawn_where_bins_are_filled(void **unused) {
     gm__dither empty = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER],
                                     gm__quant_state_ids(first.state, LAYER));
     assert_true(empty.seed != 0);
+    assert_false(gm__quant_filled(c.tensor, TENSORS, first.state));
+    checkpoint_free(&c);
+    checkpoint_make(&c, 35);
+    assert_true(gm__quant_filled(c.tensor, TENSORS, first.state));
     coded_free(&first);
     coded_free(&nearest);
     coded_free(&drawn);

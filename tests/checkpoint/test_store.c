@@ -461,6 +461,47 @@ static void what_was_gained_since_a_restore_is_saved(void **state) {
     }
 }
 
+// Movements of a tenth of a bin: after a restore that came when weights had filled their bins they are saved once they add up; when the next restore comes
+// before, from then on.
+static void a_restore_that_comes_early_is_the_one_that_costs_bits(void **state) {
+    (void)state;
+    enum { STEPS = 6 };
+    const float step = 0.004f;
+    gm_error err = {0};
+    char folder[FOLDER];
+    gm_checkpoint_writer *w = NULL;
+    gm_checkpoint_settings s = gm_checkpoint_settings_default();
+    s.mode = GM_CHECKPOINT_QUANTIZED;
+    s.optimizer = GM_CHECKPOINT_DROP;
+    snprintf(s.config, sizeof s.config, "bins=8 prune=0");
+    fresh_folder("early", folder);
+    assert_ok(save_steps(folder, 1, STEPS, &s, &err));
+    for (int restores = 0; restores < 4; restores++) { // by a new writer and by one that is told, in turns
+        uint8_t *image = NULL;
+        size_t bytes = 0;
+        if (!w) assert_ok(gm_checkpoint_writer_create(folder, &s, &w, &err));
+        else gm_checkpoint_writer_resumed(w);
+        assert_ok(gm_checkpoint_load(folder, 0, &image, &bytes, NULL, &err));
+        double before = along_the_way(image, bytes, 0);
+        along_the_way(image, bytes, step);
+        assert_ok(save_blob(w, (blob){image, bytes}, NULL, &err));
+        assert_ok(gm_checkpoint_writer_wait(w, NULL, &err));
+        gm_free(image);
+        gm_checkpoint_info info;
+        assert_ok(gm_checkpoint_load(folder, 0, &image, &bytes, &info, &err));
+        double gained = (along_the_way(image, bytes, 0) - before) / (double)step;
+        if (restores == 0) assert_true(fabs(gained) < 0.2);
+        else assert_true(gained > 0.7 && gained < 1.3);
+        assert_non_null(strstr(info.note, "\"settled\":0"));
+        gm_free(image);
+        if (restores % 2 == 1) {
+            gm_checkpoint_writer_destroy(w);
+            w = NULL;
+        }
+    }
+    gm_checkpoint_writer_destroy(w);
+}
+
 // The bound of later saves: what a search may lose. The figure is 1 and the squared error of the weights, relative.
 typedef struct comparison {
     const gm_tensor_file *exact;
@@ -612,6 +653,7 @@ int main(void) {
         cmocka_unit_test(a_full_disk_leaves_the_one_before),
         cmocka_unit_test(quantized_chains_restore_the_same_everywhere),
         cmocka_unit_test(what_was_gained_since_a_restore_is_saved),
+        cmocka_unit_test(a_restore_that_comes_early_is_the_one_that_costs_bits),
         cmocka_unit_test(the_bound_can_change_between_saves),
         cmocka_unit_test(weights_that_are_not_finite_stay_exact),
         cmocka_unit_test(failing_allocations_are_errors),
