@@ -81,9 +81,9 @@ typedef struct walk { // of a run with restores
     double bytes; // of a checkpoint
 } walk;
 
-// Weights that wander, and drift by a fifth of that, with a restore after every eighth checkpoint.
-static walk wander(float stick, float density, int bins) {
-    enum { BETWEEN = 8, RESTORES = 8 };
+// Weights that wander, and drift by a fifth of that, with eight restores, each so many checkpoints after the last.
+static walk wander(float stick, float density, int bins, int between, bool draws) {
+    enum { RESTORES = 8 };
     const float noise = 0.009f, drift = noise / 5;
     checkpoint c;
     walk w = {0};
@@ -97,23 +97,24 @@ static walk wander(float stick, float density, int bins) {
     restored(last.state, &c);
     double start = along_the_way(c.weights[LAYER], n);
     float *weights = c.weights[LAYER];
-    for (int i = 1; i <= BETWEEN * RESTORES; i++) {
+    for (int i = 1; i <= between * RESTORES; i++) {
         gm_rng rng = gm_rng_keyed(38, (uint64_t)i, 0, GM_RNG_TEST);
         double all = 0, wrong = 0;
         float *now = malloc(n * sizeof *now);
         for (size_t j = 0; j < n; j++) weights[j] += drift * way(j) + noise * gm_rng_normal(&rng);
+        s.dither = draws ? (uint64_t)(i / between + 1) : 0;
         coded next = encode_ok(&c, &s, last.state);
         gm__quant_values(next.state, LAYER, now);
         for (size_t j = 0; j < n; j++) wrong += (double)((weights[j] - now[j]) * (weights[j] - now[j]));
         all = (double)n * (double)(noise * noise + drift * drift);
-        w.bytes += (double)next.bytes / (BETWEEN * RESTORES);
-        if (i % BETWEEN == 0) w.error += wrong / all / RESTORES;
-        if (i % BETWEEN == 0) restored(next.state, &c);
+        w.bytes += (double)next.bytes / (between * RESTORES);
+        if (i % between == 0) w.error += wrong / all / RESTORES;
+        if (i % between == 0) restored(next.state, &c);
         free(now);
         coded_free(&last);
         last = next;
     }
-    w.kept = (along_the_way(weights, n) - start) / (BETWEEN * RESTORES * (double)drift);
+    w.kept = (along_the_way(weights, n) - start) / (between * RESTORES * (double)drift);
     coded_free(&last);
     checkpoint_free(&c);
     return w;
@@ -124,11 +125,28 @@ static walk wander(float stick, float density, int bins) {
 static void a_drift_among_noise_survives_restores(void **unused) {
     (void)unused;
     const gm__quant_settings s = gm__quant_settings_default();
-    walk far = wander(0.5f, s.density, 16), near = wander(s.stick, s.density, 10);
+    walk far = wander(0.5f, s.density, 16, 8, false), near = wander(s.stick, s.density, 10, 8, false);
     print_message("stick 0.5: %.2f of the drift kept, error %.2f, %.0f bytes; default: %.2f, %.2f, %.0f\n",
                   far.kept, far.error, far.bytes, near.kept, near.error, near.bytes);
     assert_true(near.bytes < far.bytes && near.error < 0.9 * far.error);
     assert_true(near.kept > 0.85 && near.kept > far.kept);
+}
+
+// Why thresholds are drawn after an early restore only: when weights have filled their bins before each, the nearest centre keeps nearly as much of the
+// drift, for far fewer bytes; when they have not, it loses what draws keep.
+static void draws_are_worth_their_bytes_when_restores_come_early(void **unused) {
+    (void)unused;
+    const gm__quant_settings s = gm__quant_settings_default();
+    static const int between[] = {2, 4, 8, 15};
+    walk nearest[4], drawn[4];
+    for (int i = 0; i < 4; i++) {
+        nearest[i] = wander(s.stick, s.density, 8, between[i], false);
+        drawn[i] = wander(s.stick, s.density, 8, between[i], true);
+        print_message("restores %d checkpoints apart: nearest %.2f of the drift, %.0f bytes; drawn %.2f, %.0f\n", between[i],
+                      nearest[i].kept, nearest[i].bytes, drawn[i].kept, drawn[i].bytes);
+    }
+    assert_true(drawn[0].kept > 0.8 && nearest[0].kept < 0.5);
+    for (int i = 2; i < 4; i++) assert_true(nearest[i].kept > drawn[i].kept - 0.08 && nearest[i].bytes < 0.85 * drawn[i].bytes);
 }
 
 static void what_does_not_move_keeps_its_id(void **unused) {
@@ -285,6 +303,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_movements_are_not_lost),
         cmocka_unit_test(a_drift_among_noise_survives_restores),
+        cmocka_unit_test(draws_are_worth_their_bytes_when_restores_come_early),
         cmocka_unit_test(what_does_not_move_keeps_its_id),
         cmocka_unit_test(one_seed_gives_the_same_bytes_and_another_gives_others),
         cmocka_unit_test(nothing_is_drawn_where_bins_are_filled),
