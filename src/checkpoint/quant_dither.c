@@ -11,7 +11,9 @@
 #include <math.h>
 
 enum { SAMPLES = 4096 };
-static const double even_enough = 0.9; // normal movements of 0.38 gaps: nine tenths of a shift then show without a draw
+// Normal movements of 0.38 gaps: nine tenths of a shift then show without a draw. Weights that lie anywhere come to 0.86 to 1.06, tensor by tensor, and 0.95 to 1
+// over all (the Fashion-MNIST supernet, 5 to 40 bins).
+static const double even_enough = 0.9;
 
 // Squared distances to the nearest centre, and those of weights that fill the bin evenly (a twelfth of its squared width). Not to the centre of
 // before: a draw moves weights to the farther one, and would look as if they had moved.
@@ -31,6 +33,7 @@ static spread spread_of(const gm__quant_tensor *t, const gm__part *last, const u
         while (c > 0 && w - centre[c - 1] < centre[c] - w) c--;
         while (c + 1 < last->bins && centre[c + 1] - w < w - centre[c]) c++;
         if (c < 1 || c + 1 >= last->bins) continue; // at the end, where a bin has no width
+        if (centre[c - 1] * centre[c] < 0 || centre[c] * centre[c + 1] < 0) continue; // beside 0, where most of the bin is pruned
         double width = (double)(centre[c + 1] - centre[c - 1]) / 2, d = (double)(w - centre[c]);
         apart += d * d;
         even += width * width / 12;

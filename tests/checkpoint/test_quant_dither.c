@@ -194,29 +194,29 @@ static void one_seed_gives_the_same_bytes_and_another_gives_others(void **unused
 // Weights that lie anywhere in their bins need no draw; it would double the error.
 static void nothing_is_drawn_where_bins_are_filled(void **unused) {
     (void)unused;
-    checkpoint c;
-    coded first;
-    gm__quant_settings s = start(35, 0, &c, &first);
-    gm__dither full = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER],
-                                    gm__quant_state_ids(first.state, LAYER));
-    coded nearest = encode_ok(&c, &s, first.state);
-    s.dither = 9;
-    coded drawn = encode_ok(&c, &s, first.state);
-    assert_int_equal(full.seed, 0);
-    assert_memory_equal(gm__quant_state_ids(drawn.state, LAYER), gm__quant_state_ids(nearest.state, LAYER),
-                        test_shapes[LAYER].count);
-    restored(first.state, &c);
-    gm__dither empty = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER],
-                                    gm__quant_state_ids(first.state, LAYER));
-    assert_true(empty.seed != 0);
-    assert_false(gm__quant_filled(c.tensor, TENSORS, first.state));
-    checkpoint_free(&c);
-    checkpoint_make(&c, 35);
-    assert_true(gm__quant_filled(c.tensor, TENSORS, first.state));
-    coded_free(&first);
-    coded_free(&nearest);
-    coded_free(&drawn);
-    checkpoint_free(&c);
+    for (int pruned = 0; pruned < 5; pruned += 2) {
+        checkpoint c;
+        coded first;
+        gm__quant_settings s = start(35, 0.1f * (float)pruned, &c, &first);
+        gm__dither full = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER],
+                                        gm__quant_state_ids(first.state, LAYER));
+        coded nearest = encode_ok(&c, &s, first.state);
+        s.dither = 9;
+        coded drawn = encode_ok(&c, &s, first.state);
+        assert_int_equal(full.seed, 0);
+        assert_memory_equal(gm__quant_state_ids(drawn.state, LAYER), gm__quant_state_ids(nearest.state, LAYER),
+                            test_shapes[LAYER].count);
+        assert_true(gm__quant_filled(c.tensor, TENSORS, first.state));
+        restored(first.state, &c);
+        gm__dither empty = gm__dither_of(9, LAYER, &c.tensor[LAYER], &first.state->part[LAYER],
+                                        gm__quant_state_ids(first.state, LAYER));
+        assert_true(empty.seed != 0);
+        assert_false(gm__quant_filled(c.tensor, TENSORS, first.state));
+        coded_free(&first);
+        coded_free(&nearest);
+        coded_free(&drawn);
+        checkpoint_free(&c);
+    }
 }
 
 // A draw takes some weights to the farther centre; that is not movement of theirs, and drawing goes on.
