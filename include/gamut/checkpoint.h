@@ -126,8 +126,8 @@ GM_API gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, gm_tensor_im
 // For the saves to come, in place of those of the settings.
 GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop, double distortion);
 // The weights to be saved from now on went on from the newest checkpoint (as they do when a writer finds one at its creation):
-// quantized ones are then rounded at random, so that what they have moved by is not lost at the next restore
-// (docs/checkpoint-quantizer.md).
+// where that checkpoint came soon after a restore itself, quantized ones are rounded at random, so that what they have moved by is not lost
+// at the next one (docs/checkpoint-quantizer.md).
 GM_API void gm_checkpoint_writer_resumed(gm_checkpoint_writer *w);
 // Until the last save is on disk; its error. out (may be NULL): what was written last.
 GM_API gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info *out, gm_error *err);
