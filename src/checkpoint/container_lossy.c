@@ -96,6 +96,9 @@ static gm_status measure(void *self, double *figure, gm_error *err) {
     return m->hook->measure(m->hook->self, figure, err);
 }
 
+// Whether training went on from the last checkpoint as it was restored, and nothing was saved since.
+static bool just_restored(const gm__pack *pack) { return pack->resumed != 0 && pack->resumed == pack->parent_number; }
+
 // found: a configuration keeps the bound; it is then in settings.
 static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *tensor, int tensors,
                         const gm__pack *pack, gm__quant_settings *settings, gm__quant_search_result *result, gm_error *err) {
@@ -104,7 +107,7 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
     gm__quant_search_settings how = gm__quant_search_settings_default();
     how.max_drop = s->max_drop;
     how.distortion = s->distortion;
-    how.restored = pack->resumed != 0 && pack->resumed == pack->parent_number;
+    how.restored = just_restored(pack);
     how.most_trials = s->most_trials;
     measuring m = {hook, tensor};
     const gm__quant_quality quality = {put, measure, &m, hook->figures};
@@ -121,11 +124,10 @@ static gm_status search(const gm_tensor_file *image, const gm__quant_tensor *ten
 }
 
 // A restored weight sits at its centre; what a restore takes away is what training gained since it last was there, as far as that is less than half a
-// bin. Once the bins are filled that is noise without a direction, and no less with draws, which cost bits: they are for restores that come before.
+// bin. Once the bins are filled that is hardly more than with draws, which cost bits: they are for restores that come before.
 static int settled_of(const gm__quant_tensor *tensor, int tensors, const gm__pack *pack) {
-    const bool restored = pack->resumed != 0 && pack->resumed == pack->parent_number;
     if (!pack->last || !gm__quant_filled(tensor, tensors, pack->last)) return 0;
-    return (restored ? 0 : gm__quant_state_hint(pack->last)->settled) + 1;
+    return (just_restored(pack) ? 0 : gm__quant_state_hint(pack->last)->settled) + 1;
 }
 
 // ,"NAME":[a, b, ...]

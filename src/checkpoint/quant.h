@@ -123,6 +123,8 @@ const uint8_t *gm__quant_state_ids(const gm__quant_state *s, int tensor); // lev
 enum { GM__QUANT_PRUNED = GM__QUANT_BINS, GM__QUANT_PROTECTED, GM__QUANT_LEVELS };
 // The decoded weights of a tensor; out has as many floats as its shape says.
 void gm__quant_values(const gm__quant_state *s, int tensor, float *out);
+// Whether the weights lie anywhere in the bins that `last` has, not near its centres, as they do for some time after a restore.
+bool gm__quant_filled(const gm__quant_tensor *tensor, int tensors, const gm__quant_state *last);
 
 // ---------------------------------------------------------------------------------------------
 // Coding.
@@ -151,8 +153,6 @@ typedef struct gm__quant_info { // the head of a blob, for `inspect`: readable w
     gm__quant_config config;
     uint64_t shapes, parent, hash, weights;
 } gm__quant_info;
-// Whether the weights lie anywhere in the bins that `last` has, not near its centres, as they do for some time after a restore.
-bool gm__quant_filled(const gm__quant_tensor *tensor, int tensors, const gm__quant_state *last);
 gm_status gm__quant_inspect(const uint8_t *blob, size_t bytes, const char *what, gm__quant_info *out, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------

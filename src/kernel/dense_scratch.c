@@ -255,7 +255,7 @@ void gm__work_tiles(gm__work *w, const gm__grid *g, bool even, int i0, int i1, i
                     cover = start + GM__TILE;
                     rows = 0;
                     t = add_tile(w, (ptrdiff_t)start * (ptrdiff_t)g->stride);
-                    even_rows(t, g->stride);
+                    if (even) even_rows(t, g->stride);
                 }
                 int count = gm_min(g->gw - x, even ? cover - q - x : GM__TILE - rows);
                 add_run(t, even ? q + x - start : rows, count, dst + x * g->mul, g->mul);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AMX tiles in plain C, so that the AMX kernels can be tested where the processor has none. Forced into their sources by the build
-// (cmake/tests.cmake): it takes the place of the intrinsics that they use.
+// (tests/kernel/amx.cmake): it takes the place of the intrinsics that they use.
 #ifndef GAMUT_TEST_AMX_EMULATION_H
 #define GAMUT_TEST_AMX_EMULATION_H
 
