@@ -165,10 +165,11 @@ typedef struct gm_oracle {
     int64_t states;   // examined
 } gm_oracle;
 typedef struct gm_oracle_settings {
-    int most_states; // kept for one query before nearby times are merged (then the result is a bound); default 2000
+    int most_states;    // kept for one query before nearby times are merged (then the result is a bound); default 2000
+    int64_t most_total; // of gm_oracle_limit: for all queries together (some 4 us each); default 4 million
 } gm_oracle_settings;
 GM_API gm_oracle_settings gm_oracle_settings_default(void);
-// One worker. arrival_ns ascending, deadlines not falling: then some best plan takes contiguous batches in order (specs:
+// One worker, runs take the latency's p50. arrival_ns ascending, deadlines not falling: then some best plan takes contiguous batches in order (specs:
 // superserve 2.7), and dynamic programming over (next query, worker free) is exact.
 GM_API gm_status gm_oracle_solve(const gm_latency *l, const int64_t *arrival_ns, const int64_t *deadline_ns, int n,
                                  const gm_oracle_settings *settings, gm_oracle *out, gm_error *err);
@@ -176,5 +177,8 @@ GM_API gm_status gm_oracle_solve(const gm_latency *l, const int64_t *arrival_ns,
 // fits its slack (a fluid relaxation). Always an upper bound.
 GM_API gm_status gm_oracle_bound(const gm_latency *l, int workers, const int64_t *arrival_ns, const int64_t *deadline_ns, int n,
                                  gm_oracle *out, gm_error *err);
+// The optimum where it can be had (one worker; out->exact), otherwise the lower of the bounds there are.
+GM_API gm_status gm_oracle_limit(const gm_latency *l, int workers, const int64_t *arrival_ns, const int64_t *deadline_ns, int n,
+                                 const gm_oracle_settings *settings, gm_oracle *out, gm_error *err);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_POLICIES = 32, MOST_EACH = 8, DP_QUERIES = 50000, DP_STATES = 200 };
+enum { MOST_POLICIES = 32, MOST_EACH = 8 };
 
 typedef struct request { // what was asked for
     const char *profile, *trace, *policy, *fates, *intervals;
@@ -157,16 +157,11 @@ static gm_status simulate(work *w, const gm_trace *t, uint64_t seed, gm_error *e
 }
 
 static gm_status solve_oracle(work *w, const gm_trace *t, gm_error *err) {
-    gm_oracle o, bound;
-    gm_oracle_settings settings = {.most_states = DP_STATES};
+    gm_oracle o;
     int64_t *deadline = gm_alloc((size_t)t->count, sizeof *deadline);
     if (deadline == NULL) return gm_fail(err, GM_ERR_MEMORY, "oracle: no memory for %d requests", t->count);
     for (int i = 0; i < t->count; i++) deadline[i] = t->at_ns[i] + w->slo_ns;
-    gm_status status = gm_oracle_bound(w->latency, w->ask.workers, t->at_ns, deadline, t->count, &bound, err);
-    o = bound;
-    if (status == GM_OK && w->ask.workers == 1 && t->count <= DP_QUERIES)
-        status = gm_oracle_solve(w->latency, t->at_ns, deadline, t->count, &settings, &o, err);
-    if (status == GM_OK && !o.exact && bound.value < o.value) o = bound; // both are bounds then: the lower one says more
+    gm_status status = gm_oracle_limit(w->latency, w->ask.workers, t->at_ns, deadline, t->count, NULL, &o, err);
     gm_free(deadline);
     if (status != GM_OK) return status;
     double goodput = o.value / t->count;

@@ -28,7 +28,7 @@ typedef struct solver {
 } solver;
 
 gm_oracle_settings gm_oracle_settings_default(void) {
-    return (gm_oracle_settings){.most_states = 2000};
+    return (gm_oracle_settings){.most_states = 2000, .most_total = 4000000};
 }
 
 // The first state at or after this time.
@@ -91,6 +91,11 @@ static front *front_of(solver *s, int next) {
     return &s->ring[next % s->span];
 }
 
+// What a run really takes, which the oracle knows.
+static int64_t taken(const gm_latency *l, int subnet, int size) {
+    return l->mean_ns[subnet * l->batches + l->column[size]];
+}
+
 // All that can be done with query i first in line and the worker free at x.free_ns: give it up, or run a batch of it and
 // the next ones, begun when the last of them is there.
 static gm_status extend(solver *s, int i, state x, gm_error *err) {
@@ -100,9 +105,9 @@ static gm_status extend(solver *s, int i, state x, gm_error *err) {
     gm_status status = insert(s, front_of(s, i + 1), skipped, err);
     for (int size = 1; size <= l->largest && i + size <= s->n && status == GM_OK; size++) {
         int64_t start = s->arrival[i + size - 1] > x.free_ns ? s->arrival[i + size - 1] : x.free_ns;
-        if (start + gm_latency_ns(l, 0, size) > s->deadline[i]) break;
+        if (start + taken(l, 0, size) > s->deadline[i]) break;
         for (int n = 0; n < l->subnets && status == GM_OK; n++) {
-            int64_t end = start + gm_latency_ns(l, n, size);
+            int64_t end = start + taken(l, n, size);
             if (end > s->deadline[i]) break;
             int next = i + size;
             if (next < s->n && end < s->arrival[next]) end = s->arrival[next];
@@ -144,5 +149,19 @@ gm_status gm_oracle_solve(const gm_latency *l, const int64_t *arrival_ns, const 
     gm_status status = solve(&s, out, err);
     for (int i = 0; i < s.span; i++) gm_free(s.ring[i].at);
     gm_free(s.ring);
+    return status;
+}
+
+gm_status gm_oracle_limit(const gm_latency *l, int workers, const int64_t *arrival_ns, const int64_t *deadline_ns, int n,
+                          const gm_oracle_settings *settings, gm_oracle *out, gm_error *err) {
+    enum { FEW = 50 }; // with fewer states a query the program says less than the fluid bound
+    gm_oracle_settings use = settings != NULL ? *settings : gm_oracle_settings_default();
+    if (use.most_states > use.most_total / gm_max(n, 1)) use.most_states = (int)(use.most_total / gm_max(n, 1));
+    gm_oracle bound;
+    gm_status status = gm_oracle_bound(l, workers, arrival_ns, deadline_ns, n, &bound, err);
+    *out = bound;
+    if (status == GM_OK && workers == 1 && use.most_states >= FEW)
+        status = gm_oracle_solve(l, arrival_ns, deadline_ns, n, &use, out, err);
+    if (status == GM_OK && !out->exact && bound.value < out->value) *out = bound; // of two bounds the lower one says more
     return status;
 }
