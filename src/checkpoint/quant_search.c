@@ -23,7 +23,7 @@ static const double worthwhile = 0.85, in_the_long_run = 1.1, coarser = 1.25;
 // forth cost more than they save.
 static const double soon = 4;
 static const double room = 0.8; // of that bound, what another configuration may take, so that the next checkpoint can stay with it
-static const double floor_of_error = 0.0003; // where training hardly moves any more, no finer is asked for than some 80 bins
+static const double floor_of_error = 0.00015; // where training hardly moves any more, no finer is asked for than some 110 bins
 
 gm__quant_search_settings gm__quant_search_settings_default(void) {
     return (gm__quant_search_settings){.max_drop = 0.05, .distance = 2, .method = GM__QUANT_PREDICTED};

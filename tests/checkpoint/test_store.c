@@ -563,7 +563,7 @@ static void the_bound_can_change_between_saves(void **state) {
         const char *drop = strstr(info.note, "\"drop\":"), *error = strstr(info.note, "\"error\":");
         assert_true(drop && error);
         double lost = strtod(drop + 7, NULL);
-        if (distortion[i] > 0) assert_true(strtod(error + 8, NULL) <= 0.0003);
+        if (distortion[i] > 0) assert_true(strtod(error + 8, NULL) <= 0.00015);
         assert_true(lost <= bound[i] && (i > 0 || lost > bound[1]));
         assert_int_equal(c.ended, i + 1);
         gm_free(b.data);
