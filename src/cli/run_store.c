@@ -46,8 +46,8 @@ double gm__run_store_bound(const gm__run_store *s, double epoch, double lr) {
     return s->settings.max_drop + s->early * rate * rate;
 }
 
-// What restores with an error of two movements disturbed was mended while the learning rate was two fifths of its peak or more
-// (experiments/checkpoint/README.md); after that there is less time. Never 0, which would be no bound.
+// Where little of the training is left, little is left to mend what a restore disturbs; where the fall begins was not told from
+// chance (experiments/checkpoint/README.md). Never 0, which would be no bound.
 double gm__run_store_distortion(const gm__run_store *s, double epoch, double lr) {
     double rate = epoch < s->warmup ? 1 : fmin(2.5 * lr, 1);
     return s->settings.distortion * fmax(rate * rate, 1e-6);
