@@ -45,10 +45,11 @@ GM_API gm_status gm_walker_backward(gm_walker *w, const float *dlogits, float *g
 // Calibration: exact pooled batch-norm statistics of a subnet over `images` training images (specs: training 2.5).
 typedef struct gm_calibrate_settings {
     int images, batch; // default 2000, 200
+    bool ranges;       // widen m->range, for int8 plans (default); else only the statistics
     uint64_t seed;
 } gm_calibrate_settings;
 GM_API gm_calibrate_settings gm_calibrate_settings_default(void);
-// Adds (or replaces) the entry of each choice in m, and widens m->range to its activations.
+// Adds (or replaces) the entry of each choice in m, and widens m->range to its activations when asked to.
 GM_API gm_status gm_calibrate(gm_model *m, gm_walker *w, const gm_dataset *d, const int32_t *index, int count,
                               const gm_augment *a, const gm_calibrate_settings *s, const gm_choice *choice, gm_error *err);
 typedef struct gm_eval_result {

@@ -176,6 +176,7 @@ static gm_status measure_now(gm__yardstick *y, double *figure, gm_error *err) {
         status = gm_walker_create(m->graph, m->norm_offset, y->type, BATCH, false, &y->walker, err);
     gm_calibrate_settings c = gm_calibrate_settings_default();
     c.images = y->train->images;
+    c.ranges = false;
     gm_augment a = {0};
     for (int i = 0; i < 4; i++) {
         a.mean[i] = m->input_mean[i];

@@ -66,7 +66,7 @@ void gm__sampler_fini(gm__sampler *p) {
 
 // With the walker of the copy: its graph is that of m.
 static gm_status calibrate(gm__sampler *p, gm_model *m, const gm_choice *choice, int images, gm_error *err) {
-    const gm_calibrate_settings c = {.images = images, .batch = p->s->batch, .seed = p->s->seed};
+    const gm_calibrate_settings c = {.images = images, .batch = p->s->batch, .ranges = m != p->model, .seed = p->s->seed};
     return gm_calibrate(m, p->walker, p->data, p->train, p->train_count, &p->s->augment, &c, choice, err);
 }
 

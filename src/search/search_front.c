@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // From measured samples to a measured front.
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "search/search_state.h"
 
-enum { LEAST_SAMPLES = 10 };
+enum { LEAST_SAMPLES = 10, FIRSTS = 10, MOST_LEVELS = 1000 };
 
 // ---------------------------------------------------------------------------------------------
 static gm_status fit_once(gm__search *q, int first, gm_error *err) { // on the samples from `first` on
@@ -61,21 +62,7 @@ static void add_candidate(gm__search *q, const gm_choice *choice) {
     if (q->candidates < q->candidates_most) q->candidate[q->candidates++] = *choice;
 }
 
-// The samples that no other sample beats: what was measured may be better than what is predicted.
-static gm_status add_samples(gm__search *q, gm_error *err) {
-    double *cost = gm_alloc((size_t)q->samples, sizeof *cost);
-    int *index = gm_alloc((size_t)q->samples, sizeof *index);
-    gm_status status = cost && index ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for the samples");
-    for (int i = 0; i < q->samples && !status; i++) status = q->problem.cost(q, &q->sample[i], &cost[i], err);
-    int n = status ? 0 : gm_pareto(q->samples, cost, q->sample_top1, index);
-    for (int i = 0; i < n; i++)
-        if (cost[index[i]] <= q->max_cost) add_candidate(q, &q->sample[index[i]]);
-    gm_free(cost);
-    gm_free(index);
-    return status;
-}
-
-// One evolution a level of cost, each beginning with what the one before found.
+// One evolution a level of cost, each beginning with the best that the one before found.
 static gm_status evolve_levels(gm__search *q, gm_candidate *best, int each, gm_error *err) {
     gm_evolution_settings settings = gm_evolution_settings_default();
     gm_progress *progress = NULL;
@@ -88,7 +75,7 @@ static gm_status evolve_levels(gm__search *q, gm_candidate *best, int each, gm_e
         const gm_candidate *before = l > 0 ? best + (size_t)(l - 1) * (size_t)each : NULL;
         settings.seed = q->s->seed + (uint64_t)l;
         for (int i = 0; i < each; i++) best[l * each + i].cost = INFINITY; // a level may find fewer
-        status = gm_evolve(&q->problem, &settings, limit, before, l > 0 ? found : 0, best + (size_t)l * (size_t)each, each, &found,
+        status = gm_evolve(&q->problem, &settings, limit, before, l > 0 ? gm_min(found, FIRSTS) : 0, best + (size_t)l * (size_t)each, each, &found,
                            err);
         gm_progress_update(progress, (uint64_t)l + 1, NULL);
     }
@@ -96,25 +83,75 @@ static gm_status evolve_levels(gm__search *q, gm_candidate *best, int each, gm_e
     return status;
 }
 
+static int by_cost(const void *a, const void *b) {
+    const gm_candidate *x = a, *y = b;
+    if (x->cost != y->cost) return x->cost < y->cost ? -1 : 1;
+    return memcmp(&x->choice, &y->choice, sizeof x->choice);
+}
+
+static int by_value(const void *a, const void *b) { // the largest first
+    const gm_candidate *x = a, *y = b;
+    return x->value != y->value ? (x->value > y->value ? -1 : 1) : by_cost(a, b);
+}
+
+// The levels take turns, each with what is predicted to lie nearest to the front at its cost, until there are enough: predictions are off by
+// more than such subnets differ by, so the best of them is any of these. (1,728 subnets measured in full, made-up samples of 300, 100
+// candidates, median of 24: the front lacks 0.26 points at most; 0.38 with the best below the limit of every level, the second, and so on.)
+static void add_nearest(gm__search *q, gm_candidate *pool, int count) {
+    double front = -INFINITY, step = log(fmin(q->max_cost, q->most) / q->least) / q->s->levels;
+    int kept = 0;
+    qsort(pool, (size_t)count, sizeof *pool, by_cost);
+    for (int i = 0; i < count; i++) {
+        if (kept > 0 && memcmp(&pool[kept - 1].choice, &pool[i].choice, sizeof pool->choice) == 0) continue; // of two levels
+        front = fmax(front, pool[i].value);
+        pool[kept] = pool[i];
+        pool[kept++].value -= front;
+    }
+    count = kept;
+    qsort(pool, (size_t)count, sizeof *pool, by_value);
+    for (bool more = true; more && q->candidates < q->candidates_most;) {
+        bool had[MOST_LEVELS] = {false};
+        more = false;
+        for (int i = 0; i < count; i++) {
+            if (!(pool[i].cost <= q->max_cost)) continue; // or had its turn
+            int level = (int)(log(pool[i].cost / q->least) / fmax(step, 1e-12)), last = q->s->levels - 1;
+            level = gm_max(gm_min(level, last), 0);
+            if (had[level]) continue;
+            had[level] = more = true;
+            add_candidate(q, &pool[i].choice);
+            pool[i].cost = NAN;
+        }
+    }
+}
+
+// The samples, as predicted.
+static gm_status list_samples(gm__search *q, gm_candidate *pool, gm_error *err) {
+    gm_status status = GM_OK;
+    for (int i = 0; i < q->samples && !status; i++) {
+        pool[i].choice = q->sample[i];
+        status = q->problem.cost(q, &q->sample[i], &pool[i].cost, err);
+        if (!status) status = gm_predictor_run(q->predictor, &q->sample[i], 1, &pool[i].value, err);
+    }
+    return status;
+}
+
 gm_status gm__search_candidates(gm__search *q, gm_error *err) {
-    int levels = q->s->levels, each = gm_max(2, q->s->candidates / levels);
+    int levels = q->s->levels, each = gm_evolution_settings_default().population, evolved = levels * each, kept = 0;
     q->candidates_most = q->s->candidates;
     q->candidate = gm_alloc((size_t)q->s->candidates, sizeof *q->candidate);
-    gm_candidate *best = gm_alloc((size_t)levels * (size_t)each, sizeof *best);
-    gm_status status = q->candidate && best ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for candidates");
+    gm_candidate *pool = gm_alloc((size_t)(evolved + q->samples), sizeof *pool);
+    gm_status status = q->candidate && pool ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for candidates");
     if (!status) status = fit_predictor(q, err);
     q->problem.values = predict;
-    if (!status) status = evolve_levels(q, best, each, err);
+    if (!status) status = evolve_levels(q, pool, each, err);
+    if (!status) status = list_samples(q, pool + evolved, err);
     gm_choice extremes[] = {gm_choice_min(q->space), gm_choice_max(q->space)};
     add_candidate(q, &extremes[0]);
     if (q->most <= q->max_cost) add_candidate(q, &extremes[1]);
-    // The best of every level, then samples, then the second of every level, and so on, until there are enough.
-    for (int rank = 0; rank < each && !status; rank++) {
-        for (int l = 0; l < levels; l++)
-            if (best[l * each + rank].cost <= q->max_cost) add_candidate(q, &best[l * each + rank].choice);
-        if (rank == 0) status = add_samples(q, err);
-    }
-    gm_free(best);
+    for (int i = 0; i < evolved + q->samples && !status; i++) // a level may have found fewer than `each`
+        if (isfinite(pool[i].cost) && isfinite(pool[i].value)) pool[kept++] = pool[i];
+    if (!status) add_nearest(q, pool, kept);
+    gm_free(pool);
     return status;
 }
 
@@ -201,6 +238,20 @@ static gm_status keep_front(gm__search *q, gm_error *err) {
     int count = status ? 0 : gm_pareto(kept, cost, value, index);
     for (int i = 0; i < count; i++) q->out->front[i] = p[number[index[i]]];
     q->out->front_count = gm_max(count, 0);
+    gm_free(cost);
+    gm_free(index);
+    return status;
+}
+
+// The samples that no other sample beats.
+static gm_status add_samples(gm__search *q, gm_error *err) {
+    double *cost = gm_alloc((size_t)q->samples, sizeof *cost);
+    int *index = gm_alloc((size_t)q->samples, sizeof *index);
+    gm_status status = cost && index ? GM_OK : gm_fail(err, GM_ERR_MEMORY, "no memory for the samples");
+    for (int i = 0; i < q->samples && !status; i++) status = q->problem.cost(q, &q->sample[i], &cost[i], err);
+    int n = status ? 0 : gm_pareto(q->samples, cost, q->sample_top1, index);
+    for (int i = 0; i < n; i++)
+        if (cost[index[i]] <= q->max_cost) add_candidate(q, &q->sample[index[i]]);
     gm_free(cost);
     gm_free(index);
     return status;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 gm_calibrate_settings gm_calibrate_settings_default(void) {
-    return (gm_calibrate_settings){.images = 2000, .batch = 200, .seed = 1};
+    return (gm_calibrate_settings){.images = 2000, .batch = 200, .ranges = true, .seed = 1};
 }
 
 // A fixed random subset of `index`: the first images of a shuffle.
@@ -82,11 +82,11 @@ gm_status gm_calibrate(gm_model *m, gm_walker *w, const gm_dataset *d, const int
         gm_batch_fill(d, subset + at, NULL, gm_min(batch, images - at), &augment, s->seed, 0, at / batch, &b);
         gm_pass pass = {.choice = canonical, .mode = GM_MODE_CALIBRATE, .sums = &sums};
         if ((status = gm_walker_forward(w, &pass, &b, err)) != GM_OK) goto done;
-        gm_walker_add_ranges(w, ranges);
+        if (s->ranges) gm_walker_add_ranges(w, ranges);
     }
     if ((status = gm_model_norms_add(m, &canonical, &entry, err)) != GM_OK) goto done;
     finish(m, &resolved, &sums, entry);
-    widen_ranges(m, ranges, images, entry);
+    if (s->ranges) widen_ranges(m, ranges, images, entry);
 done:
     gm_batch_fini(&b);
     gm_resolved_fini(&resolved);

@@ -89,6 +89,39 @@ static void the_front_is_measured_calibrated_and_not_dominated(void **state) {
     scene_free(&c);
 }
 
+static int level_of(const scene *c, const gm_search_result *r, const gm_search_point *p) {
+    double least = (double)r->evaluated[0].macs, most = (double)r->evaluated[1].macs; // samples begin with the ends
+    int level = (int)(c->s.levels * log((double)p->macs / least) / log(most / least));
+    return level < c->s.levels ? level : c->s.levels - 1;
+}
+
+// When more candidates are asked for than there are subnets, there is no end but theirs; when fewer, every level of cost has its share.
+static void levels_of_cost_take_turns_until_there_are_enough(void **state) {
+    (void)state;
+    scene c = scene_make();
+    gm_search_result all, some;
+    gm_error err = {0};
+    c.s.candidates = GM_PROFILE_SUBNETS;
+    assert_ok(search(&c, &all, &err));
+    for (int i = all.samples; i < all.evaluated_count; i++) {
+        for (int j = all.samples; j < i; j++)
+            assert_memory_not_equal(&all.evaluated[i].choice, &all.evaluated[j].choice, sizeof(gm_choice));
+    }
+    gm_model_norms_clear(c.m);
+    c.s.candidates = 2 + 2 * c.s.levels;
+    assert_true(all.candidates > c.s.candidates);
+    assert_ok(search(&c, &some, &err));
+    assert_int_equal(some.candidates, c.s.candidates);
+    int in[8] = {0}, of[8] = {0};
+    assert_true(c.s.levels < 8);
+    for (int i = 0; i < some.candidates; i++) in[level_of(&c, &some, &some.evaluated[some.samples + i])]++;
+    for (int i = 0; i < all.candidates; i++) of[level_of(&c, &some, &all.evaluated[all.samples + i])]++;
+    for (int l = 0; l < c.s.levels; l++) assert_true(in[l] >= (of[l] < 2 ? of[l] : 2));
+    gm_search_result_fini(&all);
+    gm_search_result_fini(&some);
+    scene_free(&c);
+}
+
 static void constraints_hold_and_impossible_ones_are_errors(void **state) {
     (void)state;
     scene c = scene_make();
@@ -275,6 +308,7 @@ int main(void) {
     gm_threads_set(1); // tests share the processors
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_front_is_measured_calibrated_and_not_dominated),
+        cmocka_unit_test(levels_of_cost_take_turns_until_there_are_enough),
         cmocka_unit_test(constraints_hold_and_impossible_ones_are_errors),
         cmocka_unit_test(latency_is_an_objective_too),
         cmocka_unit_test(measured_subnets_are_kept_and_used),
