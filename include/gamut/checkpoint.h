@@ -112,8 +112,8 @@ GM_API gm_status gm_checkpoint_clear(const char *folder, gm_error *err);
 
 // ---------------------------------------------------------------------------------------------
 // The writer of a store: one a folder at a time (GM_ERR_STATE otherwise). A save takes hold of the image and returns; a thread of
-// the writer's own compresses, writes and lets go of it. The last checkpoint's image is held where the next is a difference to it
-// (not when it is quantized with an optimizer's state that is rounded or dropped).
+// the writer's own compresses, writes and lets go of it. Of the last checkpoint the weights are held, which the next is a difference to: a copy
+// of them, or where they were quantized a byte for each.
 typedef struct gm_checkpoint_writer gm_checkpoint_writer;
 GM_API gm_status gm_checkpoint_writer_create(const char *folder, const gm_checkpoint_settings *s,
                                              gm_checkpoint_writer **out, gm_error *err);
@@ -123,8 +123,8 @@ GM_API gm_tensor_image *gm_checkpoint_writer_newest(gm_checkpoint_writer *w, gm_
 // Waits for the save before; if that failed, its error is returned and nothing new is begun (the next call begins anew).
 // note: a JSON object or NULL.
 GM_API gm_status gm_checkpoint_writer_save(gm_checkpoint_writer *w, gm_tensor_image *image, const char *note, gm_error *err);
-// For the saves to come, in place of those of the settings.
-GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop, double distortion);
+// For the saves to come, in place of that of the settings.
+GM_API void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop);
 // The weights to be saved from now on went on from the newest checkpoint (as they do when a writer finds one at its creation):
 // where that checkpoint came soon after a restore itself, quantized ones are rounded at random, so that what they have moved by is not lost
 // at the next one (docs/checkpoint-quantizer.md).

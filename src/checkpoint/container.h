@@ -71,9 +71,8 @@ enum { GM__LITTLE = 64 }; // exact tensors of less than this part of the image a
 typedef struct gm__pack {
     const uint8_t *image;
     size_t bytes;
-    bool delta;            // a difference to the parent: to its image, its state, or both
-    const uint8_t *parent; // image; NULL: none
-    size_t parent_bytes;
+    bool delta;               // a difference to the parent: to its image, its state, or both
+    gm_tensor_image **parent; // of gm__parent_make, released when the file is there: memory for the next one; NULL, or to NULL: none
     const gm__quant_state *parent_state; // of the parent; NULL: none
     const gm__quant_state *last;         // of the checkpoint before, be it the parent or not; NULL: none
     uint64_t number, parent_number, parent_identity;
@@ -81,12 +80,12 @@ typedef struct gm__pack {
     bool early;       // that restore came before the weights had settled since the one before it
     const char *note; // may be NULL
     const gm_checkpoint_settings *settings;
-    gm_tensor_image *shared; // what `image` is the data of, when another may become a difference to this one; else NULL
+    bool followed; // another may become a difference to this one
 } gm__pack;
 typedef struct gm__packed {
     gm_checkpoint_info info;
     gm__quant_state *state; // what the quantized tensors decode to, or NULL; the caller's
-    gm_tensor_image *restored; // what reading the file will give, when its exact tensors are worth it, else NULL; the caller's
+    gm_tensor_image *parent; // for the next one, when followed and worth it, else NULL; the caller's
 } gm__packed;
 gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed *out, gm_error *err);
 
@@ -115,8 +114,13 @@ gm_status gm__container_decode(const gm__source *s, const gm__directory *d, cons
 // --- container_roles.c
 gm_checkpoint_role gm__role_of(const gm_tensor_info *t, bool state); // state: names are those of a training state
 bool gm__names_are_state(const gm_tensor_file *f);
+bool gm__is_real(gm_dtype type);
+
+// --- container_parent.c
+// An image of those tensors of a checkpoint (which is one of so many bytes) that the next one may be a difference to. weights: theirs among
+// them, because they were stored exactly. NULL: not worth it, or no memory; then exact tensors of the next one stand alone.
+gm_tensor_image *gm__parent_make(const gm_tensor_file *image, uint64_t bytes, bool weights);
 // The tensor of the parent that t can be a difference to; NULL: none.
 const gm_tensor_info *gm__parent_tensor(const gm_tensor_file *parent, const gm_tensor_info *t);
-bool gm__is_real(gm_dtype type);
 
 #endif

@@ -253,31 +253,6 @@ gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm__pac
     return status;
 }
 
-gm_status gm__lossy_restore(const gm__lossy *l, const gm_tensor_file *image, size_t head, uint8_t *bytes) {
-    if (!l->use) return GM_OK;
-    gm__quant_shape *shape = gm_alloc((size_t)l->moments + 1, sizeof *shape);
-    float **value = gm_alloc((size_t)l->moments + 1, sizeof *value);
-    gm_status status = shape && value ? GM_OK : GM_ERR_MEMORY;
-    int quantized = 0, moments = 0;
-    uint64_t place = head;
-    for (int i = 0; status == GM_OK && i < gm_tensor_count(image); i++) {
-        const gm_tensor_info *t = gm_tensor_at(image, i);
-        float *to = (float *)(void *)(bytes + place);
-        if (l->use[i] == GM__USE_QUANT) gm__quant_values(l->state, quantized++, to);
-        if (l->use[i] == GM__USE_DROP) memset(bytes + place, 0, (size_t)t->bytes);
-        if (l->use[i] == GM__USE_MOMENT) {
-            shape[moments] = (gm__quant_shape){t->name, GM__QUANT_OTHER, (size_t)(t->bytes / 4)};
-            value[moments++] = to;
-        }
-        place += t->bytes;
-    }
-    if (status == GM_OK && moments > 0)
-        status = gm__moment_decode(l->moment_blob, l->moment_bytes, "moments", shape, moments, false, value, NULL);
-    gm_free(shape);
-    gm_free(value);
-    return status;
-}
-
 // ---------------------------------------------------------------------------------------------
 // Sections of a kind, as shapes and as places in the image.
 static gm_status list_places(const gm__source *s, const gm__directory *d, const gm_tensor_file *image, gm__section_kind kind,

@@ -19,8 +19,6 @@ typedef struct gm__lossy {
 // head: bytes before the first tensor. Of pack: settings, parent_state, last, resumed.
 gm_status gm__lossy_make(const gm_tensor_file *image, size_t head, const gm__pack *pack, gm__lossy *out, gm_error *err);
 void gm__lossy_fini(gm__lossy *l);
-// Puts into bytes (the image) what reading will give for its lossy tensors.
-gm_status gm__lossy_restore(const gm__lossy *l, const gm_tensor_file *image, size_t head, uint8_t *bytes);
 
 // The values of all lossy tensors of d into bytes (the image, whose head is there). blob: reads a section whole.
 gm_status gm__lossy_decode(const gm__source *s, const gm__directory *d, const gm_tensor_file *image, uint8_t *bytes,

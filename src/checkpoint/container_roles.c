@@ -23,11 +23,6 @@ gm_checkpoint_role gm__role_of(const gm_tensor_info *t, bool state) {
     return weights ? GM_CHECKPOINT_WEIGHTS : GM_CHECKPOINT_OTHER;
 }
 
-const gm_tensor_info *gm__parent_tensor(const gm_tensor_file *parent, const gm_tensor_info *t) {
-    const gm_tensor_info *p = parent ? gm_tensor_find(parent, t->name) : NULL;
-    return p && p->type == t->type && p->bytes == t->bytes ? p : NULL;
-}
-
 double gm_checkpoint_ratio(const gm_checkpoint_info *info) {
     return info->bytes > 0 ? (double)info->image_bytes / (double)info->bytes : 0;
 }

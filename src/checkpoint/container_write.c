@@ -30,7 +30,6 @@ typedef struct packing {
     directory_text text;
     uint32_t sections, blocks;
     uint64_t at;    // in the file
-    uint64_t exact; // bytes of the tensors that were stored without loss
     gm_checkpoint_info info;
     gm_error *err;
 } packing;
@@ -115,7 +114,6 @@ static gm_status pack_tensor(packing *p, int number, int *quantized, const uint8
     gm_status status = GM_OK;
     switch (p->lossy.use ? (gm__use)p->lossy.use[number] : GM__USE_EXACT) {
     case GM__USE_EXACT:
-        p->exact += t->bytes;
         before = gm__parent_tensor(p->parent, t);
         status = pack_section(p, GM__SECTION_TENSOR, role, width, gm__is_real(t->type), data, (size_t)t->bytes,
                               before ? before->data : NULL);
@@ -218,30 +216,13 @@ static gm_status write_directory(packing *p) {
     return status;
 }
 
-// What the next one is a difference to: what reading this file will give.
-static gm_tensor_image *restored(const packing *p, size_t head) {
-    const gm__pack *k = p->pack;
-    gm_tensor_image *out = NULL;
-    if (!k->shared || p->exact * GM__LITTLE <= k->bytes) return NULL;
-    if (!p->lossy.use) return gm_tensor_image_hold(k->shared);
-    uint8_t *copy = gm_alloc(k->bytes, 1);
-    if (!copy) return NULL;
-    memcpy(copy, k->image, k->bytes);
-    if (gm__lossy_restore(&p->lossy, p->image, head, copy) != GM_OK) {
-        gm_free(copy);
-        return NULL;
-    }
-    gm_tensor_image_take(copy, k->bytes, &out, NULL); // or NULL, and the exact tensors of the next one stand alone
-    return out;
-}
-
 gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed *out, gm_error *err) {
     packing p = {.pack = pack, .err = err};
     size_t head = 0;
     *out = (gm__packed){0};
     gm_status status = gm_tensor_file_parse(pack->image, pack->bytes, path, &p.image, err);
-    if (status == GM_OK && pack->parent)
-        status = gm_tensor_file_parse(pack->parent, pack->parent_bytes, path, &p.parent, err);
+    if (status == GM_OK && pack->delta && pack->parent && *pack->parent)
+        status = gm_tensor_file_parse((*pack->parent)->data, (*pack->parent)->bytes, path, &p.parent, err);
     for (int i = 8; i-- > 0 && status == GM_OK;) head = head << 8 | pack->image[i]; // was parsed, so it is in bounds
     head += 8;
     if (status == GM_OK)
@@ -265,7 +246,13 @@ gm_status gm__container_write(const char *path, const gm__pack *pack, gm__packed
         memcpy(p.info.note, p.note, sizeof p.note);
         out->info = p.info;
         // The file is there: what fails from here on costs only the next difference.
-        out->restored = restored(&p, head);
+        gm_tensor_file_destroy(p.parent);
+        p.parent = NULL;
+        if (pack->parent) {
+            gm_tensor_image_release(*pack->parent);
+            *pack->parent = NULL;
+        }
+        if (pack->followed) out->parent = gm__parent_make(p.image, pack->bytes, p.info.quantized == 0);
         out->state = p.lossy.state;
         p.lossy.state = NULL;
     }

@@ -72,25 +72,32 @@ static double cut(const double *x, const double *w, int from, int to, float two[
     return best;
 }
 
+typedef struct cell {
+    int end;      // its points end before this one
+    double saved; // by its best cut
+    float two[2]; // into cells with these centres
+} cell;
+
+// Cells from..to-1 again: their centres changed, or the centre beside them.
+static void cut_cells(const double *x, const double *w, int n, const float *centre, int k, int from, int to, cell *cells) {
+    for (int c = from, i = from > 0 ? cells[from - 1].end : 0; c < to; c++) {
+        cells[c].end = cell_end(x, n, i, centre, k, c);
+        cells[c].saved = cut(x, w, i, cells[c].end, cells[c].two);
+        i = cells[c].end;
+    }
+}
+
 int gm__cluster_grow(const double *x, const double *w, int n, float *centre, int k, int to) {
-    for (; k < to; k++) {
-        double best = 0;
-        float pair[2] = {0}, two[2];
-        int at = -1;
-        for (int c = 0, i = 0; c < k; c++) {
-            int end = cell_end(x, n, i, centre, k, c);
-            double saved = cut(x, w, i, end, two);
-            if (saved > best) {
-                best = saved;
-                at = c;
-                memcpy(pair, two, sizeof pair);
-            }
-            i = end;
-        }
-        if (at < 0) break; // no cell has two points
-        memmove(centre + at + 2, centre + at + 1, (size_t)(k - at - 1) * sizeof *centre);
-        centre[at] = pair[0];
-        centre[at + 1] = pair[1];
+    cell cells[GM__QUANT_BINS];
+    cut_cells(x, w, n, centre, k, 0, k, cells);
+    for (; k > 0 && k < to; k++) {
+        int at = 0;
+        for (int c = 1; c < k; c++) at = cells[c].saved > cells[at].saved ? c : at;
+        if (!(cells[at].saved > 0)) break; // no cell has two points
+        memmove(centre + at + 1, centre + at, (size_t)(k - at) * sizeof *centre);
+        memmove(cells + at + 1, cells + at, (size_t)(k - at) * sizeof *cells);
+        memcpy(centre + at, cells[at].two, sizeof cells[at].two);
+        cut_cells(x, w, n, centre, k + 1, gm_max(at - 1, 0), gm_min(at + 3, k + 1), cells);
     }
     return k;
 }
@@ -148,12 +155,13 @@ static double cost(const sums *s, int from, int to) { // of points from..to-1 ar
     return w > 0 && rest > 0 ? rest : 0;
 }
 
-// best[j]: loss of the first j points in c + 1 cells, split[j]: where the last of them starts.
-static void solve(const sums *s, const double *before, double *best, int *split, int low, int high, int from, int to) {
+// best[j]: loss of the first j points in c + 1 cells, split[j]: where the last of them starts; fewer[j]: where it did in c cells, which is no
+// further right.
+static void solve(const sums *s, const double *before, const int *fewer, double *best, int *split, int low, int high, int from, int to) {
     while (low <= high) {
-        int mid = low + (high - low) / 2, at = from;
+        int mid = low + (high - low) / 2, at = gm_max(from, fewer[mid]);
         double least = INFINITY;
-        for (int i = from; i <= gm_min(mid, to) && before[i] < least; i++) { // before[i] rises with i
+        for (int i = at; i <= gm_min(mid, to) && before[i] < least; i++) { // before[i] rises with i
             double v = before[i] + cost(s, i, mid);
             if (v < least) {
                 least = v;
@@ -162,7 +170,7 @@ static void solve(const sums *s, const double *before, double *best, int *split,
         }
         best[mid] = least;
         split[mid] = at;
-        solve(s, before, best, split, low, mid - 1, from, at); // depth log n: the longer half loops
+        solve(s, before, fewer, best, split, low, mid - 1, from, at); // depth log n: the longer half loops
         low = mid + 1;
         from = at;
     }
@@ -186,7 +194,7 @@ gm_status gm__cluster_exact(const double *x, const double *w, int n, float *cent
     double *before = loss, *best = loss + row;
     for (int j = 0; j <= n; j++) before[j] = cost(s, 0, j);
     for (int c = 1; c < k; c++) {
-        solve(s, before, best, split + (size_t)c * row, 0, n, 0, n);
+        solve(s, before, split + (size_t)(c - 1) * row, best, split + (size_t)c * row, 0, n, 0, n);
         double *swap = before;
         before = best;
         best = swap;

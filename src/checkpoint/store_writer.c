@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Saving in the background. Of the last checkpoint the image is held, which the next is a difference to; of a quantized one without
-// large exact tensors the quantizer's state is all that the next one needs.
+// Saving in the background. Of the last checkpoint the exact tensors are held that the next is a difference to, and of a quantized one the
+// quantizer's state.
 #include "checkpoint/store.h"
 
 #include <jansson.h>
@@ -20,8 +20,8 @@ struct gm_checkpoint_writer {
     uint64_t resumed; // the checkpoint that the weights to be saved went on from; 0: none
     bool early;       // and it had not settled since the restore before
     gm__decoded last;         // on disk; without its image
-    gm_tensor_image *parent;  // that image; NULL: none to be a difference to
-    gm_tensor_image *newest;  // that image when the writer was made, until it is asked for, or the first save
+    gm_tensor_image *parent;  // its tensors (gm__parent_make); NULL: none to be a difference to
+    gm_tensor_image *newest;  // its image when the writer was made, until it is asked for, or the first save
     gm_tensor_image *image;   // being written
     char note[GM_CHECKPOINT_NOTE];
     // the thread
@@ -51,9 +51,8 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     if (status == GM_OK && delta && !gm_path_exists(path)) delta = false;
     if (status == GM_OK) status = gm__store_path(w->folder, w->next, path, err);
     if (status != GM_OK) return status;
-    const gm__pack pack = {.image = w->image->data, .bytes = w->image->bytes, .shared = w->image, .delta = delta,
-                           .parent = delta && w->parent ? w->parent->data : NULL,
-                           .parent_bytes = delta && w->parent ? w->parent->bytes : 0, .number = w->next, .parent_number = w->last.info.number,
+    const gm__pack pack = {.image = w->image->data, .bytes = w->image->bytes, .followed = true, .delta = delta,
+                           .parent = &w->parent, .number = w->next, .parent_number = w->last.info.number,
                            .parent_identity = w->last.info.identity, .parent_state = delta ? w->last.state : NULL,
                            .last = w->last.state, .resumed = w->resumed, .early = w->early, .note = w->note, .settings = &w->settings};
     status = gm__container_write(path, &pack, &packed, err);
@@ -61,8 +60,7 @@ static gm_status write_one(gm_checkpoint_writer *w, gm_error *err) {
     int chain = delta ? w->last.chain + 1 : 1;
     gm__decoded_fini(&w->last);
     w->last = (gm__decoded){.state = packed.state, .info = packed.info, .chain = chain};
-    gm_tensor_image_release(w->parent);
-    w->parent = packed.restored;
+    w->parent = packed.parent;
     w->next++;
     tidy(w);
     return GM_OK;
@@ -93,15 +91,6 @@ static void *work(void *self) {
     return NULL;
 }
 
-// Are there tensors in the last checkpoint that the next one will store as differences to its image?
-static bool image_is_worth_it(const gm_checkpoint_writer *w) {
-    const gm_checkpoint_info *i = &w->last.info;
-    bool quantized = w->last.state && w->settings.mode == GM_CHECKPOINT_QUANTIZED;
-    uint64_t exact = i->image_bytes - (quantized ? i->raw[GM_CHECKPOINT_WEIGHTS] : 0) -
-                     (quantized && w->settings.optimizer != GM_CHECKPOINT_KEEP ? i->raw[GM_CHECKPOINT_OPTIMIZER] : 0);
-    return exact * GM__LITTLE > i->image_bytes;
-}
-
 // Training goes on from the last checkpoint, as it was restored. A file that does not say whether it had settled had not.
 static void go_on(gm_checkpoint_writer *w) {
     json_t *note = w->last.info.note[0] ? json_loads(w->last.info.note, 0, NULL) : NULL;
@@ -126,8 +115,12 @@ static gm_status take_over(gm_checkpoint_writer *w, gm_error *err) {
     if (status != GM_OK) return GM_OK; // none of them whole: the next one stands alone
     uint8_t *image = w->last.image;
     w->last.image = NULL;
+    gm_tensor_file *newest = NULL;
     status = gm_tensor_image_take(image, w->last.bytes, &w->newest, err);
-    if (status == GM_OK && image_is_worth_it(w)) w->parent = gm_tensor_image_hold(w->newest);
+    if (status == GM_OK) status = gm_tensor_file_parse(w->newest->data, w->newest->bytes, w->folder, &newest, err);
+    bool weights = w->last.info.quantized == 0 || w->settings.mode == GM_CHECKPOINT_LOSSLESS; // a quantized one follows its state
+    if (status == GM_OK) w->parent = gm__parent_make(newest, w->newest->bytes, weights);
+    gm_tensor_file_destroy(newest);
     return status;
 }
 
@@ -199,11 +192,10 @@ gm_status gm_checkpoint_writer_wait(gm_checkpoint_writer *w, gm_checkpoint_info 
     return status;
 }
 
-void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop, double distortion) {
+void gm_checkpoint_writer_bound(gm_checkpoint_writer *w, double max_drop) {
     pthread_mutex_lock(&w->mutex);
     while (w->busy) pthread_cond_wait(&w->changed, &w->mutex);
     w->settings.max_drop = max_drop;
-    w->settings.distortion = distortion;
     pthread_mutex_unlock(&w->mutex);
 }
 

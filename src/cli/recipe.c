@@ -296,7 +296,7 @@ static gm_status convert(const char *text, size_t bytes, const char *what, const
 
 gm__recipe gm__recipe_default(void) {
     gm__recipe recipe = {.train = gm_train_settings_default(),
-                         .checkpoint = {.every = 1, .keep = 3, .full_every = 8, .max_drop = 0.01, .early_drop = 0.2, .distortion = 2, .stick = 0.15, .optimizer = GM_CHECKPOINT_ROUND, .images = 300}};
+                         .checkpoint = {.every = 1, .keep = 3, .full_every = 8, .max_drop = 0.01, .early_drop = 0.2, .distortion = 1.4, .stick = 0.15, .optimizer = GM_CHECKPOINT_ROUND, .images = 300}};
     return recipe;
 }
 

@@ -163,8 +163,7 @@ static const gm__setting settings[] = {
     STORE("early_drop", early_drop, GM__SETTING_DOUBLE, 0, 10, NULL,
           "quantized: what the bound is while the learning rate is at its peak; it falls with the square of the rate to max_drop"),
     STORE("distortion", distortion, GM__SETTING_DOUBLE, 0, 1000, NULL,
-          "quantized: squared error of the weights, in squared movements of theirs since the last checkpoint, at two fifths of the peak "
-          "learning rate or more; below, it falls with the square of the rate; 0: not bounded"),
+          "quantized: squared error of the weights, in squared movements of theirs since the last checkpoint; 0: not bounded"),
     STORE("stick", stick, GM__SETTING_DOUBLE, 0, 0.5, NULL,
           "quantized: how far into a neighbouring bin a weight keeps its centre, in widths of the bin; 0: nearest always"),
     STORE("metric", metric, GM__SETTING_NAME, 0, 0, metrics, "quantized: what max_drop bounds"),

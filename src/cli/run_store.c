@@ -46,13 +46,6 @@ double gm__run_store_bound(const gm__run_store *s, double epoch, double lr) {
     return s->settings.max_drop + s->early * rate * rate;
 }
 
-// Where little of the training is left, little is left to mend what a restore disturbs; where the fall begins was not told from
-// chance (experiments/checkpoint/README.md). Never 0, which would be no bound.
-double gm__run_store_distortion(const gm__run_store *s, double epoch, double lr) {
-    double rate = epoch < s->warmup ? 1 : fmin(2.5 * lr, 1);
-    return s->settings.distortion * fmax(rate * rate, 1e-6);
-}
-
 // A checkpoint that could not be written (a full disk) is told and training goes on: the one before is whole, and the next
 // may succeed. Who waits for it (an interrupted run) gets the error.
 static gm_status save(void *self, gm_tensor_image *state, const gm_train_mark *mark, bool wait, gm_error *err) {
@@ -65,8 +58,7 @@ static gm_status save(void *self, gm_tensor_image *state, const gm_train_mark *m
     if (status != GM_OK) return status;
     if (gm_checkpoint_writer_wait(s->writer, NULL, &cause) != GM_OK)
         gm_log(GM_LOG_WARN, "a checkpoint was not saved, the one before is whole; training goes on: %s", cause.text);
-    gm_checkpoint_writer_bound(s->writer, gm__run_store_bound(s, mark->epoch, mark->lr),
-                               gm__run_store_distortion(s, mark->epoch, mark->lr));
+    gm_checkpoint_writer_bound(s->writer, gm__run_store_bound(s, mark->epoch, mark->lr));
     status = gm_checkpoint_writer_save(s->writer, state, note, err);
     return status == GM_OK && wait ? gm_checkpoint_writer_wait(s->writer, NULL, err) : status;
 }

@@ -24,8 +24,6 @@ gm_status gm__run_store_init(gm__run_store *s, const gm__recipe *recipe, const c
 void gm__run_store_fini(gm__run_store *s);
 // The relative rise that is allowed at a point of the training. lr: of its peak, 0 to 1.
 double gm__run_store_bound(const gm__run_store *s, double epoch, double lr);
-// The squared error of the weights that is allowed there, in squared movements of theirs since the last checkpoint; 0, no bound, where the recipe says 0.
-double gm__run_store_distortion(const gm__run_store *s, double epoch, double lr);
 // DIR holds a run with checkpoints that was begun and not ended.
 bool gm__run_store_unfinished(const char *dir);
 

@@ -112,6 +112,70 @@ static void exact_clustering_is_exact_and_the_others_are_not_better(void **unuse
     }
 }
 
+// The points nearest to centre c: from *from to the returned one.
+static int naive_cell(const double *x, int n, const float *centre, int k, int c, int *from) {
+    int end = n;
+    *from = 0;
+    while (c > 0 && *from < n && x[*from] <= ((double)centre[c - 1] + (double)centre[c]) / 2) (*from)++;
+    while (c < k - 1 && end > *from && x[end - 1] > ((double)centre[c] + (double)centre[c + 1]) / 2) end--;
+    return end;
+}
+
+// What two centres for the points from..end-1 save, the best ones of all cuts in *two; less than 0: there is none.
+static double naive_cut(const double *x, const double *w, int from, int end, float two[2]) {
+    double best = -1;
+    for (int cut = from + 1; cut < end; cut++) {
+        double mass[2] = {0}, sum[2] = {0};
+        for (int i = from; i < end; i++) {
+            mass[i >= cut] += w[i];
+            sum[i >= cut] += w[i] * x[i];
+        }
+        double gap = sum[0] / mass[0] - sum[1] / mass[1], saved = mass[0] * mass[1] / (mass[0] + mass[1]) * gap * gap;
+        if (saved <= best * (1 + 1e-9)) continue;
+        best = saved;
+        for (int s = 0; s < 2; s++) two[s] = (float)(sum[s] / mass[s]);
+    }
+    return best;
+}
+
+// Against cutting all cells anew for every centre.
+static void a_codebook_grows_where_a_cut_saves_most(void **unused) {
+    (void)unused;
+    enum { N = 200, TO = 40 };
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        gm_rng rng = gm_rng_keyed(seed, 3, 0, GM_RNG_TEST);
+        double x[N], w[N], at = -100;
+        float grown[GM__QUANT_BINS], naive[GM__QUANT_BINS];
+        int k = 1 + (int)gm_rng_below(&rng, 6);
+        for (int i = 0; i < N; i++) {
+            x[i] = at += 0.01 + (double)gm_rng_uniform(&rng) * (i % 50 == 0 ? 20 : 1);
+            w[i] = 0.5 + (double)gm_rng_uniform(&rng);
+        }
+        assert_int_equal(gm__cluster_exact(x, w, N, grown, k, NULL), GM_OK);
+        memcpy(naive, grown, sizeof naive);
+        assert_int_equal(gm__cluster_grow(x, w, N, grown, k, TO), TO);
+        for (; k < TO; k++) {
+            double best = -1;
+            float two[2], pair[2] = {0};
+            int cell = 0, from;
+            for (int c = 0; c < k; c++) {
+                int end = naive_cell(x, N, naive, k, c, &from);
+                double saved = naive_cut(x, w, from, end, two);
+                if (saved <= best) continue;
+                best = saved;
+                cell = c;
+                memcpy(pair, two, sizeof pair);
+            }
+            memmove(naive + cell + 1, naive + cell, (size_t)(k - cell) * sizeof *naive);
+            memcpy(naive + cell, pair, sizeof pair);
+        }
+        for (int c = 0; c < TO; c++) assert_true(fabsf(grown[c] - naive[c]) <= 1e-4f);
+    }
+    const double two_points[] = {1, 2}, even[] = {1, 1};
+    float centre[GM__QUANT_BINS] = {1.5f};
+    assert_int_equal(gm__cluster_grow(two_points, even, 2, centre, 1, 5), 2); // no cell has two points any more
+}
+
 // Arthur and Vassilvitskii's bound, with the sketch's alpha, as the paper states it.
 static void seeding_keeps_its_bound(void **unused) {
     (void)unused;
@@ -378,6 +442,7 @@ int main(void) {
         cmocka_unit_test(the_sketch_gives_the_golden_buckets_and_values),
         cmocka_unit_test(quantiles_of_the_sketch_are_within_alpha),
         cmocka_unit_test(exact_clustering_is_exact_and_the_others_are_not_better),
+        cmocka_unit_test(a_codebook_grows_where_a_cut_saves_most),
         cmocka_unit_test(seeding_keeps_its_bound),
         cmocka_unit_test(memory_may_run_out_when_clustering),
         cmocka_unit_test(huffman_codes_are_those_made_by_hand),

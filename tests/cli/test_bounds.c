@@ -44,21 +44,8 @@ static void the_bound_falls_with_the_square_of_the_learning_rate(void **state) {
     assert_float_equal(gm__run_store_bound(&s, 0.25, 1), 0.01, 1e-12);
 }
 
-static void the_error_falls_where_little_training_is_left(void **state) {
-    (void)state;
-    gm__run_store s = {.settings = {.distortion = 2}, .warmup = 1};
-    assert_float_equal(gm__run_store_distortion(&s, 0.25, 0.01), 2, 1e-12); // warming up
-    assert_float_equal(gm__run_store_distortion(&s, 3, 1), 2, 1e-12);
-    assert_float_equal(gm__run_store_distortion(&s, 5, 0.4), 2, 1e-12);
-    assert_float_equal(gm__run_store_distortion(&s, 8, 0.2), 0.5, 1e-12);
-    assert_true(gm__run_store_distortion(&s, 10, 0) > 0); // 0 would be no bound
-    s.settings.distortion = 0;
-    assert_true(gm__run_store_distortion(&s, 5, 0.5) == 0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_rise_counts_beyond_its_standard_error),
-                                       cmocka_unit_test(the_bound_falls_with_the_square_of_the_learning_rate),
-                                       cmocka_unit_test(the_error_falls_where_little_training_is_left)};
+                                       cmocka_unit_test(the_bound_falls_with_the_square_of_the_learning_rate)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
