@@ -5,10 +5,12 @@ add_executable(summarise ${GAMUT_EXPERIMENT_SOURCES})
 target_link_libraries(summarise PRIVATE gamut)
 target_compile_options(summarise PRIVATE ${GAMUT_WARNINGS})
 
-# A row of the restore protocol's table.
-add_executable(checkpoint_table experiments/checkpoint/checkpoint_table.c)
-target_link_libraries(checkpoint_table PRIVATE gamut)
-target_compile_options(checkpoint_table PRIVATE ${GAMUT_WARNINGS})
+# A row of the restore protocol's table; noise in the weights of a training state.
+foreach(name IN ITEMS checkpoint_table state_noise)
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/experiments/checkpoint/${name}.c)
+  target_link_libraries(${name} PRIVATE gamut)
+  target_compile_options(${name} PRIVATE ${GAMUT_WARNINGS})
+endforeach()
 
 if(BUILD_TESTING)
   add_test(NAME experiments COMMAND bash experiments/testdata/check $<TARGET_FILE:summarise>
