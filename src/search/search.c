@@ -12,7 +12,7 @@ gm_search_settings gm_search_settings_default(void) {
 
 static gm_status check_settings(const gm_search_settings *s, gm_error *err) {
     if (s->samples < 1 || s->samples > 100000 || s->sample_images < 1 || s->sample_calibrate < 1 || s->calibrate_images < 1 ||
-        s->batch < 1 || s->predictor_epochs < 1 || s->levels < 1 || s->levels > 1000 || s->iterations < 0 || s->candidates < 1 ||
+        s->batch < 1 || s->predictor_epochs < 1 || s->levels < 1 || s->levels > GM__SEARCH_LEVELS || s->iterations < 0 || s->candidates < 1 ||
         s->candidates > GM_PROFILE_SUBNETS || s->judges < 0 || s->latency_samples < 1 || s->latency_samples > 10000)
         return gm_fail(err, GM_ERR_ARGUMENT, "search: %d samples on %d images, %d levels, %d candidates: out of range", s->samples,
                        s->sample_images, s->levels, s->candidates);

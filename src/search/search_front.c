@@ -6,7 +6,7 @@
 
 #include "search/search_state.h"
 
-enum { LEAST_SAMPLES = 10, FIRSTS = 10, MOST_LEVELS = 1000 };
+enum { LEAST_SAMPLES = 10, FIRSTS = 10 };
 
 // ---------------------------------------------------------------------------------------------
 static gm_status fit_once(gm__search *q, int first, gm_error *err) { // on the samples from `first` on
@@ -110,7 +110,7 @@ static void add_nearest(gm__search *q, gm_candidate *pool, int count) {
     count = kept;
     qsort(pool, (size_t)count, sizeof *pool, by_value);
     for (bool more = true; more && q->candidates < q->candidates_most;) {
-        bool had[MOST_LEVELS] = {false};
+        bool had[GM__SEARCH_LEVELS] = {false};
         more = false;
         for (int i = 0; i < count; i++) {
             if (!(pool[i].cost <= q->max_cost)) continue; // or had its turn

@@ -6,7 +6,10 @@
 #include "search/evolve.h"
 #include "search/sampler.h"
 
-enum { GM__SEARCH_ENDS = 2 }; // samples that are not random: the smallest and the largest subnet
+enum {
+    GM__SEARCH_ENDS = 2, // samples that are not random: the smallest and the largest subnet
+    GM__SEARCH_LEVELS = 1000 // most
+};
 
 typedef struct gm__search {
     const gm_search_settings *s;
