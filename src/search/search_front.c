@@ -96,7 +96,7 @@ static int by_value(const void *a, const void *b) { // the largest first
 
 // The levels take turns, each with what is predicted to lie nearest to the front at its cost, until there are enough: predictions are off by
 // more than such subnets differ by, so the best of them is any of these. (1,728 subnets measured in full, made-up samples of 300, 100
-// candidates, median of 24: the front lacks 0.26 points at most; 0.38 with the best below the limit of every level, the second, and so on.)
+// candidates, median of 24, by hand, docs/search.md: the front lacks 0.26 points at most; 0.38 with the best below the limit of every level, the second, and so on.)
 static void add_nearest(gm__search *q, gm_candidate *pool, int count) {
     double front = -INFINITY, step = log(fmin(q->max_cost, q->most) / q->least) / q->s->levels;
     int kept = 0;
