@@ -47,7 +47,8 @@ double gm__run_store_bound(const gm__run_store *s, double epoch, double lr) {
 }
 
 // A checkpoint that could not be written (a full disk) is told and training goes on: the one before is whole, and the next
-// may succeed. Who waits for it (an interrupted run) gets the error.
+// may succeed. Who waits for it (an interrupted run) gets the error. A step whose checkpoint is there needs no second one: as nothing
+// has moved since, its quantizer would take the finest configuration, ten times the bytes.
 static gm_status save(void *self, gm_tensor_image *state, const gm_train_mark *mark, bool wait, gm_error *err) {
     gm__run_store *s = self;
     char note[256];
@@ -58,6 +59,10 @@ static gm_status save(void *self, gm_tensor_image *state, const gm_train_mark *m
     if (status != GM_OK) return status;
     if (gm_checkpoint_writer_wait(s->writer, NULL, &cause) != GM_OK)
         gm_log(GM_LOG_WARN, "a checkpoint was not saved, the one before is whole; training goes on: %s", cause.text);
+    else if (s->saved && s->step == mark->step)
+        return GM_OK;
+    s->saved = true;
+    s->step = mark->step;
     gm_checkpoint_writer_bound(s->writer, gm__run_store_bound(s, mark->epoch, mark->lr));
     status = gm_checkpoint_writer_save(s->writer, state, note, err);
     return status == GM_OK && wait ? gm_checkpoint_writer_wait(s->writer, NULL, err) : status;

@@ -20,6 +20,10 @@ cmp "$work/plain/model.safetensors" "$work/whole/model.safetensors" || fail "che
 expect 0 train "$work/tiny.yaml" --set checkpoint.restores=5 --set checkpoint.every=2 --out "$work/restored" --quiet --threads 1
 cmp "$work/plain/model.safetensors" "$work/restored/model.safetensors" || fail "restores changed the training"
 [ "$(grep -c '"event":"restore"' "$work/restored/log.jsonl")" = 5 ] || fail "not five restores"
+# restores where a checkpoint is due anyhow: one of each step, epochs 2, 4, 6, 8 and 10
+expect 0 train "$work/tiny.yaml" --set checkpoint.restores=4 --set checkpoint.every=2 --set checkpoint.keep=0 --out "$work/twice" --quiet --threads 1
+[ "$(grep -c '"event":"restore"' "$work/twice/log.jsonl")" = 4 ] || fail "not four restores"
+[ "$(find "$work/twice/checkpoints" -name '*.gmc' | wc -l)" = 5 ] || fail "a second checkpoint of a step"
 kills=0
 for attempt in $(seq 40); do
     "$GAMUT" train "$work/tiny.yaml" --out "$work/cut" --resume --quiet --threads 1 >"$work/out" 2>"$work/err" &
