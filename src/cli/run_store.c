@@ -48,7 +48,7 @@ double gm__run_store_bound(const gm__run_store *s, double epoch, double lr) {
 
 // A checkpoint that could not be written (a full disk) is told and training goes on: the one before is whole, and the next
 // may succeed. Who waits for it (an interrupted run) gets the error. A step whose checkpoint is there needs no second one: as nothing
-// has moved since, its quantizer would take the finest configuration, ten times the bytes.
+// has moved since, its quantizer would take the finest configuration, four times the bytes for the weights.
 static gm_status save(void *self, gm_tensor_image *state, const gm_train_mark *mark, bool wait, gm_error *err) {
     gm__run_store *s = self;
     char note[256];
