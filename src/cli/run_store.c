@@ -61,10 +61,10 @@ static gm_status save(void *self, gm_tensor_image *state, const gm_train_mark *m
         gm_log(GM_LOG_WARN, "a checkpoint was not saved, the one before is whole; training goes on: %s", cause.text);
     else if (s->saved && s->step == mark->step)
         return GM_OK;
-    s->saved = true;
-    s->step = mark->step;
     gm_checkpoint_writer_bound(s->writer, gm__run_store_bound(s, mark->epoch, mark->lr));
     status = gm_checkpoint_writer_save(s->writer, state, note, err);
+    s->saved = status == GM_OK;
+    s->step = mark->step;
     return status == GM_OK && wait ? gm_checkpoint_writer_wait(s->writer, NULL, err) : status;
 }
 

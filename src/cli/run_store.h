@@ -14,7 +14,7 @@ typedef struct gm__run_store {
     double early;    // what the bound is larger by at the peak learning rate
     double warmup;   // epochs; the bound is that of the peak until then
     gm_checkpoint_writer *writer;
-    bool saved;    // a checkpoint of this step was handed to the writer
+    bool saved;      // the writer took a checkpoint of this step
     uint64_t step;
     gm_train_store hooks;
 } gm__run_store;
