@@ -13,23 +13,36 @@ typedef struct building {
     uint64_t *hash;   // of what the bucket holds
     size_t buckets;
     uint8_t *entry;   // being made
-    float *shift;
+    float *scale, *shift;
 } building;
 
-// Shifts are 24-bit integers times a power of two of their entry: to an absolute error of 2^-24 of the largest one, which is what
-// f32 outputs of that size round to. A plain pair of f32 would make 500 subnets of OFA-ResNet50 cost 1.42 supernets; this
-// costs 1.37 (docs/inference.md).
-enum { SHIFT_BITS = 23, HEAD = 16 };
+// Two layouts (plan_private.h). f32 plans: scales as they are, shifts to an absolute error of 2^-24 of the entry's largest one, which is
+// what f32 outputs of that size round to; a plain pair of f32 would make 500 subnets of OFA-ResNet50 cost 1.42 supernets, this 1.37.
+// bf16 and int8 plans: scales to a relative error of 2^-12 (those under 2^-15 of the largest are 0), shifts to an absolute one of
+// 2^-16 of the largest: an eighth and less of what the outputs round to (docs/inference.md).
+enum { SHIFT_BITS = 23, SHORT_SHIFT_BITS = 15, SCALE_BITS = 11, SCALE_STEPS = 16, HEAD = 16 };
 
-static size_t entry_bytes(int channels) { return HEAD + (size_t)gm_round_up(channels, 16) * GM__NORM_BYTES; }
+static size_t entry_bytes(const gm__norm_table *t, int channels) {
+    return HEAD + (size_t)gm_round_up(channels, 16) * (t->narrow ? GM__NORM_NARROW_BYTES : GM__NORM_BYTES);
+}
 
-static void put_shifts(uint8_t *entry, size_t wide, const float *shift, int channels) {
+static float largest(const float *x, int n) {
     float most = 0;
-    for (int c = 0; c < channels; c++) most = fmaxf(most, fabsf(shift[c]));
+    for (int i = 0; i < n; i++) most = fmaxf(most, fabsf(x[i]));
+    return most;
+}
+
+// The power of two that makes integers of so many bits of numbers up to `most`.
+static float unit_of(float most, int bits) {
     int exponent = 0;
     (void)frexpf(most, &exponent);
-    const float unit = ldexpf(1.0f, gm_max(exponent - SHIFT_BITS, -100));
+    return ldexpf(1.0f, gm_max(exponent - bits, -100));
+}
+
+static void put_wide(uint8_t *entry, size_t wide, const float *scale, const float *shift, int channels) {
+    const float unit = unit_of(largest(shift, channels), SHIFT_BITS);
     memcpy(entry, &unit, sizeof unit);
+    memcpy(entry + HEAD, scale, (size_t)channels * sizeof *scale);
     for (int c = 0; c < channels; c++) {
         long q = lrintf(shift[c] / unit);
         uint32_t v = (uint32_t)(int32_t)(q > 0x7fffff ? 0x7fffff : q);
@@ -39,8 +52,7 @@ static void put_shifts(uint8_t *entry, size_t wide, const float *shift, int chan
     }
 }
 
-void gm__norm_expand(const uint8_t *entry, int c, float *scale, float *shift) {
-    size_t wide = (size_t)gm_round_up(c, 16);
+static void get_wide(const uint8_t *entry, size_t wide, float *scale, float *shift) {
     const uint16_t *high = (const uint16_t *)(const void *)(entry + HEAD + 4 * wide);
     const uint8_t *low = entry + HEAD + 6 * wide;
     float unit;
@@ -51,20 +63,65 @@ void gm__norm_expand(const uint8_t *entry, int c, float *scale, float *shift) {
             shift[i + j] = (float)(int32_t)((uint32_t)(int32_t)(int16_t)high[i + j] << 8 | low[i + j]) * unit;
 }
 
+// A short scale: sign, four bits of exponent, eleven of mantissa, of numbers from 1 up to 2^16 in units of the entry; all 0: 0.
+enum { SCALE_ONE = 127 << SCALE_BITS };
+
+static uint16_t short_scale(float in_units) {
+    uint32_t bits;
+    float size = fabsf(in_units);
+    memcpy(&bits, &size, sizeof bits);
+    int32_t code = (int32_t)((bits + (1u << (22 - SCALE_BITS))) >> (23 - SCALE_BITS)) - SCALE_ONE;
+    return (uint16_t)(gm_min(gm_max(code, 0), 0x7fff) | (in_units < 0 ? 0x8000 : 0));
+}
+
+static void put_narrow(uint8_t *entry, size_t wide, const float *scale, const float *shift, int channels) {
+    const float units[2] = {unit_of(largest(scale, channels), SCALE_STEPS), unit_of(largest(shift, channels), SHORT_SHIFT_BITS)};
+    memcpy(entry, units, sizeof units);
+    for (int c = 0; c < channels; c++) {
+        const uint16_t code = short_scale(scale[c] / units[0]);
+        const int16_t q = (int16_t)gm_min((int)lrintf(shift[c] / units[1]), INT16_MAX);
+        memcpy(entry + HEAD + 2 * (size_t)c, &code, sizeof code);
+        memcpy(entry + HEAD + 2 * (wide + (size_t)c), &q, sizeof q);
+    }
+}
+
+static void get_narrow(const uint8_t *entry, size_t wide, float *scale, float *shift) {
+    const uint16_t *code = (const uint16_t *)(const void *)(entry + HEAD);
+    const int16_t *q = (const int16_t *)(const void *)(code + wide);
+    float units[2];
+    memcpy(units, entry, sizeof units);
+    for (size_t i = 0; i < wide; i += 16)
+        for (size_t j = 0; j < 16; j++) {
+            const uint32_t size = code[i + j] & 0x7fffu, sign = (code[i + j] & 0x8000u) << 16;
+            const uint32_t bits = sign | (size ? (size + SCALE_ONE) << (23 - SCALE_BITS) : 0);
+            float value;
+            memcpy(&value, &bits, sizeof value);
+            scale[i + j] = value * units[0];
+            shift[i + j] = (float)q[i + j] * units[1];
+        }
+}
+
+void gm__norm_expand(const gm__norm_table *t, const uint8_t *entry, int c, float *scale, float *shift) {
+    const size_t wide = (size_t)gm_round_up(c, 16);
+    if (t->narrow) get_narrow(entry, wide, scale, shift);
+    else get_wide(entry, wide, scale, shift);
+}
+
 // y = gamma*(x + bias - mean)/sqrt(var + eps) + beta as x*scale + shift.
 static void fold(const gm_model *m, int node, const float *bias, const gm_norm_entry *e, int channels, building *b) {
     const gm_node *n = &m->graph->node[node];
     const float *gamma = m->params + m->graph->param[n->param[0]].offset;
     const float *beta = m->params + m->graph->param[n->param[1]].offset;
     const float *mean = e->mean + m->norm_offset[node], *var = e->var + m->norm_offset[node];
-    memset(b->entry, 0, entry_bytes(channels));
+    const size_t wide = (size_t)gm_round_up(channels, 16);
+    memset(b->entry, 0, entry_bytes(b->t, channels));
     for (int c = 0; c < channels; c++) {
         double scale = (double)gamma[c] / sqrt((double)var[c] + (double)n->eps);
-        float stored = (float)scale;
-        memcpy(b->entry + HEAD + 4 * (size_t)c, &stored, sizeof stored);
+        b->scale[c] = (float)scale;
         b->shift[c] = (float)((double)beta[c] - ((double)mean[c] - (bias ? (double)bias[c] : 0.0)) * scale);
     }
-    put_shifts(b->entry, (size_t)gm_round_up(channels, 16), b->shift, channels);
+    if (b->t->narrow) put_narrow(b->entry, wide, b->scale, b->shift, channels);
+    else put_wide(b->entry, wide, b->scale, b->shift, channels);
 }
 
 static gm_status grow_buckets(building *b, gm_error *err) {
@@ -135,7 +192,7 @@ static gm_status add_subnet(building *b, const gm_model *m, const gm__steps *ste
         const gm__step *s = &steps->at[i];
         if (s->norm < 0 || !r->node[s->norm].active) continue;
         int bias = s->kind == GM__STEP_DENSE ? g->node[s->node].param[1] : -1, c = r->node[s->norm].out.c;
-        size_t bytes = entry_bytes(c);
+        size_t bytes = entry_bytes(t, c);
         fold(m, s->norm, bias >= 0 ? m->params + g->param[bias].offset : NULL, &m->entry[subnet], c, b);
         t->unshared += bytes;
         status = intern(b, bytes, (uint64_t)t->number[s->norm] << 32 | (uint64_t)c,
@@ -144,9 +201,9 @@ static gm_status add_subnet(building *b, const gm_model *m, const gm__steps *ste
     return status;
 }
 
-gm_status gm__norm_table_create(const gm_model *m, const gm__steps *steps, gm__norm_table *out, gm_error *err) {
+gm_status gm__norm_table_create(const gm_model *m, const gm__steps *steps, bool narrow, gm__norm_table *out, gm_error *err) {
     const gm_graph *g = m->graph;
-    *out = (gm__norm_table){.number = gm_alloc((size_t)g->nodes, sizeof *out->number)};
+    *out = (gm__norm_table){.narrow = narrow, .number = gm_alloc((size_t)g->nodes, sizeof *out->number)};
     int widest = 0;
     for (int i = 0; out->number && i < g->nodes; i++) {
         out->number[i] = -1;
@@ -154,12 +211,12 @@ gm_status gm__norm_table_create(const gm_model *m, const gm__steps *steps, gm__n
         out->number[i] = out->norms++;
         widest = gm_max(widest, g->param[g->node[i].param[0]].dims[0]);
     }
-    building b = {.t = out, .entry = gm_alloc(entry_bytes(widest), 1),
+    building b = {.t = out, .entry = gm_alloc(entry_bytes(out, widest), 1), .scale = gm_alloc((size_t)widest + 1, sizeof *b.scale),
                   .shift = gm_alloc((size_t)widest + 1, sizeof *b.shift)};
     out->entry = gm_alloc((size_t)m->entries * (size_t)out->norms + 1, sizeof *out->entry);
     gm_resolved r = {0};
     gm_status status = gm_resolved_init(&r, g, err);
-    if (!status && (!out->number || !out->entry || !b.entry || !b.shift))
+    if (!status && (!out->number || !out->entry || !b.entry || !b.scale || !b.shift))
         status = gm_fail(err, GM_ERR_MEMORY, "no memory for the norm table of %d subnets", m->entries);
     for (int i = 0; i < m->entries && !status; i++) status = add_subnet(&b, m, steps, i, &r, err);
     if (!status && out->bytes < out->cap) { // give back what was taken in advance
@@ -173,6 +230,7 @@ gm_status gm__norm_table_create(const gm_model *m, const gm__steps *steps, gm__n
     gm_free(b.bucket);
     gm_free(b.hash);
     gm_free(b.entry);
+    gm_free(b.scale);
     gm_free(b.shift);
     if (status) gm__norm_table_fini(out);
     return status;

@@ -40,7 +40,7 @@ gm_status gm_packed_create(const gm_model *m, gm_dtype type, gm_packed **out, gm
     gm_status status = copy_graph(m->graph, &p->graph, err);
     if (!status) status = gm__steps_create(p->graph, &p->steps, err);
     if (!status) status = copy_choices(p, m, err);
-    if (!status) status = gm__norm_table_create(m, &p->steps, &p->norms, err);
+    if (!status) status = gm__norm_table_create(m, &p->steps, type != GM_F32, &p->norms, err);
     if (!status) status = gm__precision_create(m, type, &p->steps, &p->precision, err);
     if (!status) status = gm__pack_weights(p, m, err);
     if (status) gm_packed_destroy(p);

@@ -38,11 +38,13 @@ void gm__steps_fini(gm__steps *s);
 int gm__source(const gm__steps *s, const gm_resolved *r, int node, int j);
 
 // ---------------------------------------------------------------------------------------------
-// The SubnetNorm table: one entry a distinct (norm, statistics); subnets with the same upstream part share it. An entry holds
-// a unit (f32, 16 bytes with padding), then scale[c] f32, shift high[c] (16 bits), shift low[c] (8 bits): shift = integer *
-// unit; c = channels rounded up to 16.
-enum { GM__NORM_BYTES = 7 }; // a channel
+// The SubnetNorm table: one entry a distinct (norm, statistics); subnets with the same upstream part share it. An entry is
+// 16 bytes of units, then c = channels rounded up to 16 of each:
+//   f32 plans:           scale f32, shift high 16 bits, shift low 8 bits (integers times a unit)
+//   bf16 and int8 plans: scale 16 bits (sign, exponent, mantissa, times a unit), shift 16 bits (integers times a unit)
+enum { GM__NORM_BYTES = 7, GM__NORM_NARROW_BYTES = 4 }; // a channel
 typedef struct gm__norm_table {
+    bool narrow;      // the short layout
     int norms;        // of the graph
     int *number;      // of each node among the norms, -1
     uint8_t *data;    // entries
@@ -50,13 +52,13 @@ typedef struct gm__norm_table {
     uint32_t *entry;  // [subnets][norms]: place in data / 16
     int entries;      // distinct ones
 } gm__norm_table;
-gm_status gm__norm_table_create(const gm_model *m, const gm__steps *steps, gm__norm_table *out, gm_error *err);
+gm_status gm__norm_table_create(const gm_model *m, const gm__steps *steps, bool narrow, gm__norm_table *out, gm_error *err);
 void gm__norm_table_fini(gm__norm_table *t);
 static inline const uint8_t *gm__norm_entry_at(const gm__norm_table *t, int subnet, int number) {
     return t->data + (size_t)t->entry[(size_t)subnet * (size_t)t->norms + (size_t)number] * 16;
 }
 // Entry -> f32, c rounded up to 16.
-void gm__norm_expand(const uint8_t *entry, int c, float *scale, float *shift);
+void gm__norm_expand(const gm__norm_table *t, const uint8_t *entry, int c, float *scale, float *shift);
 
 // ---------------------------------------------------------------------------------------------
 // In which type each value is kept and each product is made. int8 plans keep a value in int8 when an int8 product makes it,

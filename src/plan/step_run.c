@@ -65,7 +65,7 @@ static operands operands_of(const gm_plan *p, const gm__live *l, const gm__slice
     o.e = (gm_epilogue){.shift = l->bias, .act = l->step->act, .out = l->out.type, .out_scale = l->out_unit};
     float *scale = gm__worker_fold(p, s->worker), *shift = scale + p->fold_floats;
     if (l->norm) {
-        gm__norm_expand(l->norm, l->g.k, scale, shift);
+        gm__norm_expand(&p->packed->norms, l->norm, l->g.k, scale, shift);
         o.e.scale = scale;
         o.e.shift = shift;
     }
