@@ -161,7 +161,7 @@ typedef struct gm_search_settings {
     int batch;              // of calibration and evaluation; default 200
     int predictor_epochs;   // default 150
     int levels, iterations; // constraints along the front, and generations of the evolution at each; default 12, 40
-    int candidates;         // subnets measured at the end; default 100
+    int candidates;         // subnets measured at the end; default 240
     int judges;             // samples measured in full too, to judge the others and the predictor; at most a fifth; default 40
     gm_dtype type;          // of accuracy and latency: F32 (default) or BF16
     int latency_batch;      // images a run; default 1

@@ -208,7 +208,7 @@ static int run(const gm__command *self, int argc, char **argv) {
          GM__OPTION_INT, &s.sample_calibrate, 1, 100000000},
         {"calibrate-images", "N", "training images for those of the front (default 2000)",
          GM__OPTION_INT, &s.calibrate_images, 1, 100000000},
-        {"candidates", "N", "subnets measured at the end (default 100)", GM__OPTION_INT,
+        {"candidates", "N", "subnets measured at the end (default 240)", GM__OPTION_INT,
          &s.candidates, 1, GM_PROFILE_SUBNETS},
         {"exhaustive", NULL, "measure every subnet (at most 4,000), no predictor", GM__OPTION_FLAG,
          &s.exhaustive, 0, 0},

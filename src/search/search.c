@@ -6,7 +6,7 @@
 
 gm_search_settings gm_search_settings_default(void) {
     return (gm_search_settings){.objective = GM_OBJECTIVE_MACS, .samples = 300, .sample_images = 600, .sample_calibrate = 800,
-                                .calibrate_images = 2000, .batch = 200, .predictor_epochs = 150, .levels = 12, .iterations = 40, .candidates = 100,
+                                .calibrate_images = 2000, .batch = 200, .predictor_epochs = 150, .levels = 12, .iterations = 40, .candidates = 240,
                                 .judges = 40, .type = GM_F32, .latency_batch = 1, .latency_samples = 150, .seed = 1};
 }
 
