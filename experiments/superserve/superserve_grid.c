@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grid of SuperServe's evaluation in virtual time: workloads x loads x policies, 5 seeds, beside the oracle.
-//   superserve_grid [--profile FILE] [--traces FOLDER] [--workers 1|8] [--seeds N] [--seed FIRST] [--seconds S] --out FOLDER
-// Writes FOLDER/results.md and results.json. Same arguments, same numbers.
+//   superserve_grid [--profile FILE] [--traces FOLDER] [--workers 1|8] [--seeds N] [--seed FIRST] [--seconds S] [--only TEXT] [--load L]
+//     --out FOLDER
+// Writes FOLDER/results.md and results.json. Same arguments, same numbers. Generated loads last S seconds; recorded ones are played
+// whole, each seed from another arrival on. TEXT: only workloads with that in their name;
+// L: only that load of the three.
 #include <gamut/search.h>
 #include <gamut/serve.h>
 
@@ -21,9 +24,9 @@ typedef struct cell { // one policy on one workload: per seed
 typedef struct grid {
     gm_profile profile;
     gm_latency *latency;
-    const char *name, *traces, *out;
+    const char *name, *traces, *only, *out;
     int workers, seeds, first_seed, policies, workloads;
-    double seconds;
+    double seconds, load; // load 0: all
     char policy[POLICIES][32], workload[WORKLOADS][512];
     FILE *md, *json;
     bool first, exact;
@@ -70,6 +73,26 @@ static void name_workloads(grid *g) {
         else
             fprintf(stderr, "skipped: needs %s\n", g->workload[g->workloads]);
     }
+    int kept = 0;
+    for (int w = 0; w < g->workloads; w++)
+        if (g->only == NULL || strstr(g->workload[w], g->only) != NULL) memmove(g->workload[kept++], g->workload[w], sizeof g->workload[0]);
+    g->workloads = kept;
+}
+
+static bool is_recorded(const char *workload) { return strchr(workload, ':') == NULL; }
+
+// The arrivals from number `first` on, those before it behind them.
+static gm_status start_at(gm_trace *t, int first, gm_error *err) {
+    int n = t->count;
+    int64_t span = t->at_ns[n - 1] - t->at_ns[0], round = span + span / gm_max(n - 1, 1), *turned = gm_alloc((size_t)n, sizeof *turned);
+    if (turned == NULL) return gm_fail(err, GM_ERR_MEMORY, "grid: out of memory");
+    for (int i = 0; i < n; i++) {
+        int from = (first + i) % n;
+        turned[i] = t->at_ns[from] - t->at_ns[first] + (from < first ? round : 0);
+    }
+    memcpy(t->at_ns, turned, (size_t)n * sizeof *turned);
+    gm_free(turned);
+    return GM_OK;
 }
 
 static const char *short_name(const char *workload) {
@@ -80,11 +103,12 @@ static const char *short_name(const char *workload) {
 static gm_status run_seed(grid *g, const char *workload, double load, int64_t slo_ns, int seed, cell *cells, cell *oracle, gm_error *err) {
     gm_trace t;
     gm_oracle o;
-    gm_trace_settings ts = {.duration_s = g->seconds, .rate = load * g->workers * gm_profile_capacity(&g->profile), .seed = (uint64_t)(g->first_seed + seed)};
+    gm_trace_settings ts = {.duration_s = is_recorded(workload) ? 0.0 : g->seconds, .rate = load * g->workers * gm_profile_capacity(&g->profile), .seed = (uint64_t)(g->first_seed + seed)};
     gm_status status = gm_trace_create(workload, &ts, &t, err);
     if (status != GM_OK) return status;
+    if (is_recorded(workload)) status = start_at(&t, (int)((int64_t)t.count * seed / g->seeds), err);
     int64_t *deadline = gm_alloc((size_t)t.count, sizeof *deadline);
-    if (deadline == NULL) status = gm_fail(err, GM_ERR_MEMORY, "grid: out of memory");
+    if (status == GM_OK && deadline == NULL) status = gm_fail(err, GM_ERR_MEMORY, "grid: out of memory");
     for (int i = 0; status == GM_OK && i < t.count; i++) deadline[i] = t.at_ns[i] + slo_ns;
     if (status == GM_OK)
         status = gm_oracle_limit(g->latency, g->workers, t.at_ns, deadline, t.count, NULL, &o, err);
@@ -177,6 +201,7 @@ static gm_status run_grid(grid *g, gm_error *err) {
     for (int w = 0; w < g->workloads; w++)
         for (int s = 0; s < SLOS; s++)
             for (int i = 0; i < LOADS; i++) {
+                if (g->load > 0.0 && fabs(g->load - loads[i]) > 1e-9) continue;
                 char where[160];
                 for (int seed = 0; seed < g->seeds; seed++) {
                     gm_status status = run_seed(g, g->workload[w], loads[i], llround(slos[s] * longest), seed, cells, &oracle, err);
@@ -220,7 +245,7 @@ static gm_status open_all(grid *g, gm_error *err) {
     snprintf(path, sizeof path, "%.580s/results.json", g->out);
     g->json = fopen(path, "w");
     if (g->md == NULL || g->json == NULL) return gm_fail(err, GM_ERR_IO, "%.200s: cannot write there", g->out);
-    fprintf(g->md, "# SuperServe's grid: %s, %d worker%s\n\n%d seeds of %g s; mean ± standard deviation. Load: part of what the smallest subnet serves at its "
+    fprintf(g->md, "# SuperServe's grid: %s, %d worker%s\n\n%d seeds of %g s (recorded arrivals: whole); mean ± standard deviation. Load: part of what the smallest subnet serves at its "
             "largest batch. SLO: multiples of the largest subnet's longest run.\n", g->name, g->workers, g->workers == 1 ? "" : "s", g->seeds, g->seconds);
     fprintf(g->json, "[");
     g->first = true;
@@ -233,6 +258,8 @@ int main(int argc, char **argv) {
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--profile") == 0) g.name = argv[i + 1];
         if (strcmp(argv[i], "--traces") == 0) g.traces = argv[i + 1];
+        if (strcmp(argv[i], "--load") == 0) g.load = atof(argv[i + 1]);
+        if (strcmp(argv[i], "--only") == 0) g.only = argv[i + 1];
         if (strcmp(argv[i], "--out") == 0) g.out = argv[i + 1];
         if (strcmp(argv[i], "--workers") == 0) g.workers = atoi(argv[i + 1]);
         if (strcmp(argv[i], "--seeds") == 0) g.seeds = gm_min(gm_max(atoi(argv[i + 1]), 1), SEEDS);
@@ -240,7 +267,7 @@ int main(int argc, char **argv) {
         if (strcmp(argv[i], "--seconds") == 0) g.seconds = atof(argv[i + 1]);
     }
     if (g.out == NULL || g.workers < 1 || argc % 2 == 0)
-        return fprintf(stderr, "usage: superserve_grid [--profile FILE] [--traces FOLDER] [--workers N] [--seeds N] [--seed FIRST] [--seconds S] --out FOLDER\n"), 2;
+        return fprintf(stderr, "usage: superserve_grid [--profile FILE] [--traces FOLDER] [--workers N] [--seeds N] [--seed FIRST] [--seconds S] [--only TEXT] [--load L] --out FOLDER\n"), 2;
     gm_interrupt_install();
     gm_status status = open_all(&g, &err);
     if (status == GM_OK) {
@@ -248,7 +275,7 @@ int main(int argc, char **argv) {
         name_workloads(&g);
         status = run_grid(&g, &err);
     }
-    if (status == GM_OK) conclude(&g);
+    if (status == GM_OK && isfinite(g.worst_rival)) conclude(&g); // load 0.7 was among them
     if (status != GM_OK) fprintf(stderr, "superserve_grid: %s\n", err.text);
     if (g.json != NULL) fprintf(g.json, "\n]\n");
     if (g.json != NULL && fclose(g.json) != 0) status = GM_ERR_IO;
