@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inference of subnets in place, against PyTorch (eager, compiled, bf16) and onnxruntime on the same network exported to ONNX:
 //   gamut bench infer [--preset resnet50|mbv3|all] [--type f32|bf16|int8|all] [--batch 1,16] [--points N] [--seconds S]
-//                     [--threads N] [--peer torch|onnxruntime|all [--python PYTHON]] [--folder DIR] [--json]
+//                     [--rounds R] [--threads N] [--peer torch|onnxruntime|all [--python PYTHON]] [--folder DIR] [--json]
+// A machine's speed drifts by more than the runtimes differ: with --rounds R ours and the peers take turns R times, and medians
+// over the rounds are shown, of each time and of the ratio within a round.
 // Points: OFA-ResNet50 at the published 0.6 to 4.1 GMACs, OFA-MBv3 at 103 to 482 M: for each the subnet that comes nearest of the
 // largest, the smallest and 4,000 random ones (seed 1) at 224 pixels, or at fewer where 224 cannot be that cheap. Weights are random and statistics made up: speed does
 // not depend on them, and outputs are compared all the same (largest difference, as a fraction of the largest logit).
@@ -13,11 +15,11 @@
 #include "measure.h"
 #include "plan_points.h"
 
-enum { MOST_POINTS = 6, PATH = 512, MOST_RUNS = 400 };
+enum { MOST_POINTS = 6, PATH = 512, MOST_RUNS = 400, MOST_ROUNDS = 32, MOST_MODES = 8, TYPES = 3 };
 
 typedef struct job {
     const char *python, *peer, *folder, *type;
-    int batch[4], batches, points;
+    int batch[4], batches, points, rounds;
     double seconds;
     bool json;
 } job;
@@ -150,42 +152,71 @@ static bool export_onnx(const job *j, const net *n, int point, const char *model
 // ---------------------------------------------------------------------------------------------
 typedef struct ours_row {
     gm_dtype type;
-    timing time;
+    timing time[MOST_ROUNDS];
     float *logits;
     int ld;
 } ours_row;
 
-static void print_ours(const job *j, const net *n, int point, int batch, const ours_row *r, const peer_row *best, double other,
-                       double difference) {
+typedef struct peer_rows { // of one batch size
+    peer_row at[MOST_ROUNDS][MOST_MODES];
+    int modes; // the same ones in every round
+} peer_rows;
+
+// Over the rounds: the median of f(ours, peer); peer may be NULL.
+static double over_rounds(const job *j, const ours_row *r, const peer_rows *peers, int mode, double (*f)(const timing *ours, double peer)) {
+    double v[MOST_ROUNDS];
+    for (int i = 0; i < j->rounds; i++) v[i] = f(r ? &r->time[i] : NULL, peers ? peers->at[i][mode].seconds : 0);
+    return measure_median(v, j->rounds);
+}
+
+static double our_median(const timing *ours, double peer) {
+    (void)peer;
+    return ours->median;
+}
+static double our_fast(const timing *ours, double peer) {
+    (void)peer;
+    return ours->fast;
+}
+static double our_slow(const timing *ours, double peer) {
+    (void)peer;
+    return ours->slow;
+}
+static double peer_median(const timing *ours, double peer) {
+    (void)ours;
+    return peer;
+}
+static double peer_ratio(const timing *ours, double peer) { return peer / ours->median; }
+
+static void print_ours(const job *j, const net *n, int point, int batch, const ours_row *r, const peer_rows *peers, int best, double difference) {
+    const double median = over_rounds(j, r, NULL, 0, our_median), fast = over_rounds(j, r, NULL, 0, our_fast), slow = over_rounds(j, r, NULL, 0, our_slow);
+    const double other = best < 0 ? 0 : over_rounds(j, NULL, peers, best, peer_median), ratio = best < 0 ? 0 : over_rounds(j, r, peers, best, peer_ratio);
+    const char *mode = best < 0 ? "" : peers->at[0][best].mode;
     if (j->json) {
         printf("{\"name\": \"%s %.0f MMACs %s batch %d\", \"ours\": %.4f, \"peer\": %.4f, \"peer_mode\": \"%s\", \"ratio\": %.3f, \"unit\": "
-               "\"ms\", \"spread\": [%.4f, %.4f], \"threads\": %d, \"macs\": %.0f, \"difference\": %.3g}\n",
-               n->preset, n->found[point] * 1e-6, gm_dtype_name(r->type), batch, r->time.median * 1e3, other * 1e3,
-               best ? best->mode : "", other > 0 ? other / r->time.median : 0.0, r->time.fast * 1e3, r->time.slow * 1e3, gm_threads(),
-               n->found[point], isfinite(difference) ? difference : -1.0);
+               "\"ms\", \"spread\": [%.4f, %.4f], \"rounds\": %d, \"threads\": %d, \"macs\": %.0f, \"difference\": %.3g}\n",
+               n->preset, n->found[point] * 1e-6, gm_dtype_name(r->type), batch, median * 1e3, other * 1e3, mode, ratio, fast * 1e3, slow * 1e3,
+               j->rounds, gm_threads(), n->found[point], isfinite(difference) ? difference : -1.0);
         return;
     }
     printf("%-8s %5.0f MMACs  batch %2d  %-4s %8.2f ms (%.2f to %.2f)  %6.1f images/s  %5.1f GFLOP/s", n->preset, n->found[point] * 1e-6,
-           batch, gm_dtype_name(r->type), r->time.median * 1e3, r->time.fast * 1e3, r->time.slow * 1e3, batch / r->time.median,
-           2e-9 * n->found[point] * batch / r->time.median);
-    if (best) printf("  best peer %s %.2f ms: ours %.2f times, outputs differ by %.2g", best->mode, other * 1e3,
-                     other / r->time.median, difference);
+           batch, gm_dtype_name(r->type), median * 1e3, fast * 1e3, slow * 1e3, batch / median, 2e-9 * n->found[point] * batch / median);
+    if (best >= 0) printf("  best peer %s %.2f ms: ours %.2f times, outputs differ by %.2g", mode, other * 1e3, ratio, difference);
     printf("\n");
 }
 
-static void compare(const job *j, const net *n, int point, int batch, const ours_row *ours, int count, const peer_row *peers, int peer_count) {
+static void compare(const job *j, const net *n, int point, int batch, const ours_row *ours, int count, const peer_rows *peers) {
     int classes = n->model->graph->classes;
     for (int i = 0; i < count; i++) {
-        const peer_row *best = NULL;
-        for (int k = 0; k < peer_count; k++) {
-            bool low = strstr(peers[k].mode, "bf16") != NULL, wanted = ours[i].type == GM_BF16;
-            if (low == wanted && (!best || peers[k].seconds < best->seconds)) best = &peers[k];
+        int best = -1;
+        for (int k = 0; k < peers->modes; k++) {
+            bool low = strstr(peers->at[0][k].mode, "bf16") != NULL, wanted = ours[i].type == GM_BF16;
+            if (low == wanted && (best < 0 || over_rounds(j, NULL, peers, k, peer_median) < over_rounds(j, NULL, peers, best, peer_median))) best = k;
         }
-        double difference = best ? distance(ours[i].logits, ours[i].ld, batch, classes, best->logits) : NAN;
-        print_ours(j, n, point, batch, &ours[i], best, best ? best->seconds : 0, difference);
+        double difference = best >= 0 ? distance(ours[i].logits, ours[i].ld, batch, classes, peers->at[0][best].logits) : NAN;
+        print_ours(j, n, point, batch, &ours[i], peers, best, difference);
     }
-    for (int k = 0; k < peer_count && !j->json; k++)
-        printf("           %-22s %8.2f ms\n", peers[k].mode, peers[k].seconds * 1e3);
+    for (int k = 0; k < peers->modes && !j->json; k++)
+        printf("           %-22s %8.2f ms\n", peers->at[0][k].mode, over_rounds(j, NULL, peers, k, peer_median) * 1e3);
 }
 
 static bool wanted(const job *j, gm_dtype type) {
@@ -198,7 +229,7 @@ static int side_of(const net *n, int point) {
     return gm_size_value(g, &g->node[0].out, &n->choice[point]);
 }
 
-static gm_status run_point(const job *j, const net *n, int point, gm_packed *const packed[3], const char *model, gm_error *err) {
+static gm_status run_point(const job *j, const net *n, int point, gm_packed *const packed[TYPES], const char *model, gm_error *err) {
     char onnx[PATH], input[PATH];
     snprintf(onnx, sizeof onnx, "%s/%s_%d.onnx", j->folder, n->preset, point);
     snprintf(input, sizeof input, "%s/input.f32", j->folder);
@@ -206,33 +237,38 @@ static gm_status run_point(const job *j, const net *n, int point, gm_packed *con
     if (j->peer && !peer) fprintf(stderr, "bench_infer: `gamut export` failed, see %s/export.log\n", j->folder);
     gm_status status = GM_OK;
     for (int b = 0; b < j->batches && !status; b++) {
-        ours_row ours[3];
-        peer_row peers[8];
-        int count = 0, peer_count = 0;
-        gm_plan *plan[3] = {0};
-        for (int t = 0; t < 3 && !status; t++) {
+        ours_row ours[TYPES];
+        peer_rows peers = {.modes = 0};
+        int count = 0;
+        gm_plan *plan[TYPES] = {0};
+        for (int t = 0; t < TYPES && !status; t++) {
             if (!packed[t]) continue;
-            status = gm_plan_create(packed[t], j->batch[b], &plan[t], err);
+            status = gm_plan_create(packed[t], j->batch[b], &plan[count], err);
             if (status) break;
-            gm_plan_activate(plan[t], gm_packed_find(packed[t], &n->choice[point]));
-            fill(gm_plan_input_of(plan[t]), j->batch[b]);
-            ours_row *r = &ours[count++];
-            r->type = gm_packed_type(packed[t]);
-            r->time = measure(plan[t], j->batch[b], j->seconds);
-            r->logits = (float *)(uintptr_t)gm_plan_logits(plan[t], &r->ld);
-            if (peer && t == 0) status = write_input(plan[t], j->batch[b], input, err);
+            gm_plan_activate(plan[count], gm_packed_find(packed[t], &n->choice[point]));
+            fill(gm_plan_input_of(plan[count]), j->batch[b]);
+            if (peer && t == 0) status = write_input(plan[count], j->batch[b], input, err);
+            ours[count++].type = gm_packed_type(packed[t]);
         }
-        if (!status && peer) peer_count = run_peer(j, onnx, input, side_of(n, point), j->batch[b], peers, 8);
-        if (!status) compare(j, n, point, j->batch[b], ours, count, peers, peer_count);
+        for (int round = 0; round < j->rounds && !status; round++) {
+            for (int t = 0; t < count; t++) {
+                ours[t].time[round] = measure(plan[t], j->batch[b], j->seconds);
+                ours[t].logits = (float *)(uintptr_t)gm_plan_logits(plan[t], &ours[t].ld);
+            }
+            int modes = peer ? run_peer(j, onnx, input, side_of(n, point), j->batch[b], peers.at[round], MOST_MODES) : 0;
+            if (round > 0 && modes != peers.modes) status = gm_fail(err, GM_ERR_STATE, "a peer that ran before failed in round %d", round + 1);
+            peers.modes = modes;
+        }
+        if (!status) compare(j, n, point, j->batch[b], ours, count, &peers);
         fflush(stdout);
-        for (int t = 0; t < 3; t++) gm_plan_destroy(plan[t]);
+        for (int t = 0; t < TYPES; t++) gm_plan_destroy(plan[t]);
     }
     return status;
 }
 
 static gm_status run_net(const job *j, net n, gm_error *err) {
-    const gm_dtype types[3] = {GM_F32, GM_BF16, GM_I8};
-    gm_packed *packed[3] = {0};
+    const gm_dtype types[TYPES] = {GM_F32, GM_BF16, GM_I8};
+    gm_packed *packed[TYPES] = {0};
     char model[PATH];
     snprintf(model, sizeof model, "%s/%s.safetensors", j->folder, n.preset);
     gm_status status = points_model(n.preset, 224, true, &n.model, err);
@@ -242,10 +278,10 @@ static gm_status run_net(const job *j, net n, gm_error *err) {
         if (!status) status = points_calibrate(n.model, &n.choice[i], err);
     }
     if (!status && j->peer) status = gm_model_save(n.model, model, err);
-    for (int t = 0; t < 3 && !status; t++) // f32 always with a peer: it writes the input
+    for (int t = 0; t < TYPES && !status; t++) // f32 always with a peer: it writes the input
         if (wanted(j, types[t]) || (t == 0 && j->peer)) status = gm_packed_create(n.model, types[t], &packed[t], err);
     for (int i = 0; i < n.points && !status; i++) status = run_point(j, &n, i, packed, model, err);
-    for (int t = 0; t < 3; t++) gm_packed_destroy(packed[t]);
+    for (int t = 0; t < TYPES; t++) gm_packed_destroy(packed[t]);
     gm_model_destroy(n.model);
     return status;
 }
@@ -262,22 +298,24 @@ static void parse_batches(job *j, const char *text) {
 
 static const char usage[] =
     "usage: bench_infer [--preset resnet50|mbv3|all] [--type f32|bf16|int8|all] [--batch 1,16] [--points N] [--seconds S]\n"
-    "                   [--threads N] [--peer torch|onnxruntime|all [--python PYTHON]] [--folder DIR] [--json]\n"
-    "Latency of N points of the families at 224, beside the same exported subnets in other runtimes; outputs are compared.\n";
+    "                   [--rounds R] [--threads N] [--peer torch|onnxruntime|all [--python PYTHON]] [--folder DIR] [--json]\n"
+    "Latency of N points of the families at 224, beside the same exported subnets in other runtimes; outputs are compared.\n"
+    "With --rounds R they take turns R times; medians over the rounds are shown.\n";
 
 int main(int argc, char **argv) {
     if (measure_help(argc, argv, usage)) return 0;
     static const struct option options[] = {
         {"preset", required_argument, NULL, 'p'},  {"type", required_argument, NULL, 't'},
         {"batch", required_argument, NULL, 'b'},   {"points", required_argument, NULL, 'o'},
-        {"seconds", required_argument, NULL, 's'}, {"threads", required_argument, NULL, 'n'},
+        {"seconds", required_argument, NULL, 's'}, {"rounds", required_argument, NULL, 'r'},
+        {"threads", required_argument, NULL, 'n'},
         {"peer", required_argument, NULL, 'e'},    {"python", required_argument, NULL, 'y'},
         {"folder", required_argument, NULL, 'f'},  {"json", no_argument, NULL, 'j'},
         {NULL, 0, NULL, 0},
     };
     char folder[PATH];
     snprintf(folder, sizeof folder, "/tmp/gamut_bench_infer_%d", (int)getpid());
-    job j = {.python = "python3", .folder = folder, .type = "all", .batch = {1, 16}, .batches = 2, .points = MOST_POINTS, .seconds = 1};
+    job j = {.python = "python3", .folder = folder, .type = "all", .batch = {1, 16}, .batches = 2, .points = MOST_POINTS, .rounds = 1, .seconds = 1};
     const char *preset = "all";
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'p') preset = optarg;
@@ -285,6 +323,7 @@ int main(int argc, char **argv) {
         else if (c == 'b') parse_batches(&j, optarg);
         else if (c == 'o') j.points = atoi(optarg);
         else if (c == 's') j.seconds = atof(optarg);
+        else if (c == 'r') j.rounds = gm_max(1, gm_min(atoi(optarg), MOST_ROUNDS));
         else if (c == 'n') gm_threads_set(atoi(optarg));
         else if (c == 'e') j.peer = optarg;
         else if (c == 'y') j.python = optarg;

@@ -71,11 +71,11 @@ static void choose_mode(grid *g) {
                            g->gw == g->iw && g->mul == 1;
     const int tiles = (g->gw + g->ops->rows - 1) / g->ops->rows;
     if (pointwise && g->type == GM_F32 && g->ldx % 256) g->mode = DIRECT;
-    else if (g->flat || g->taps <= 1 || g->gw < tiles * gm_min(ROW_MIN, g->ops->rows - 1)) g->mode = GATHER;
+    else if (g->taps <= 1 || g->gw < tiles * gm_min(ROW_MIN, g->ops->rows - 1)) g->mode = GATHER;
     else g->mode = STRIP;
 
     if (g->mode == STRIP) {
-        g->lds = gm__spread(g->c);
+        g->lds = g->flat ? g->c : gm__spread(g->c); // flat: the taps of a row are one stretch
         g->pitch = (g->gw - 1) * g->step + g->x.max - g->x.min + 1;
         const int halo = g->y.max - g->y.min + 1 - g->step; // input rows of y grid rows: y*step + halo
         const int fit = gm_max(1, gm_min(BLOCK_BYTES / 4 / g->lds, BLOCK_POSITIONS * g->step * g->step) / g->pitch);
@@ -180,6 +180,12 @@ static void add_tiles(work *w, const grid *g, int count, size_t a, size_t lda) {
     w->positions += count;
 }
 
+// Few channels (first layers): four at once, the surplus is overwritten by the next position or ends in the slack.
+static inline void copy_position(const grid *g, const void *x, size_t at, float *row) {
+    if (g->c <= 4 && g->type == GM_F32) memcpy(row, (const float *)x + at, 4 * sizeof *row);
+    else gm__f32_copy(g->ops, g->type, x, at, g->c, row);
+}
+
 // Copies the input rows of grid rows [y0,y1) of one image with zeros around them.
 static void fill_strip(const grid *g, const void *x, int image, int y0, int y1, float *strip) {
     const int from = y0 * g->step + g->y.min, to = (y1 - 1) * g->step + g->y.max + 1;
@@ -189,12 +195,12 @@ static void fill_strip(const grid *g, const void *x, int image, int y0, int y1, 
             memset(row, 0, (size_t)(g->pitch * g->lds) * sizeof *row);
             continue;
         }
+        const size_t line = (size_t)(image * g->ih + iy) * (size_t)g->iw;
         for (int p = 0; p < g->pitch; p++, row += g->lds) {
             const int ix = p + g->x.min;
             if (ix < 0 || ix >= g->iw) memset(row, 0, (size_t)g->c * sizeof *row);
-            else
-                gm__f32_copy(g->ops, g->type, x,
-                             ((size_t)(image * g->ih + iy) * (size_t)g->iw + (size_t)ix) * (size_t)g->ldx, g->c, row);
+            else if (g->flat) copy_position(g, x, (line + (size_t)ix) * (size_t)g->ldx, row);
+            else gm__f32_copy(g->ops, g->type, x, (line + (size_t)ix) * (size_t)g->ldx, g->c, row);
         }
     }
 }
@@ -206,12 +212,6 @@ static void strip_part(work *w, const grid *g, const void *x, int image, int y0,
         add_tiles(w, g, g->gw, at + (size_t)((y - y0) * g->step * g->pitch) * (size_t)g->lds,
                   (size_t)(g->step * g->lds));
     }
-}
-
-// Few channels (first layers): four at once, the surplus is overwritten by the next position or ends in the slack.
-static inline void copy_position(const grid *g, const void *x, size_t at, float *row) {
-    if (g->c <= 4 && g->type == GM_F32) memcpy(row, (const float *)x + at, 4 * sizeof *row);
-    else gm__f32_copy(g->ops, g->type, x, at, g->c, row);
 }
 
 static void gather_position(const grid *g, const void *x, int image, int y, int column, float *row) {

@@ -6,6 +6,10 @@
 #include "plan/plan_private.h"
 
 enum { BLOCK_BYTES = 1 << 20 }; // of a block's values: about half of a 2 MiB second-level cache
+// A pointwise product and the depthwise step that reads it run together where the value between them is so large an image, so many
+// bytes of it at a time. OFA-MobileNetV3 at 230 MMACs, f32, batch 1, two Zen 4 cores: these two steps (4.8 MB) from 504 to 373 us
+// of 3.5 ms, 128 to 512 KiB at a time alike; with values of 1.2 MB as fast as one after the other, with all rows in memory of their own too.
+enum { PAIR_IMAGE = 2 << 20, PAIR_BYTES = 256 << 10 };
 
 // Activations whose rows are a multiple of 1 KiB apart would meet in few sets of the cache.
 static int row_stride(gm_dtype type, int c) {
@@ -175,6 +179,20 @@ static size_t live_bytes(const gm__live *l) {
     return l->in.place.image + l->out.image + (l->residual.place.slot == GM__NOWHERE ? 0 : l->residual.place.image);
 }
 
+static void choose_pairs(gm_plan *p) {
+    for (int i = 0; i < p->lives; i++) {
+        gm__live *l = &p->live[i], *next = l + 1;
+        const gm_conv *g = &l->g;
+        l->pair_rows = 0;
+        if (i + 1 == p->lives || l->step->kind != GM__STEP_DENSE || next->step->kind != GM__STEP_DEPTHWISE) continue;
+        if (g->r != 1 || g->s != 1 || g->stride != 1 || g->pad != 0 || l->out.image < PAIR_IMAGE) continue;
+        const bool own = l->out.local && p->last_use[l->step->last] == i + 1 && next->in.place.local && next->in.place.slot == l->out.slot;
+        const bool plain = l->residual.place.slot == GM__NOWHERE && next->residual.place.slot == GM__NOWHERE;
+        if (!own || !plain || gm__step_converts(l) || gm__step_converts(next)) continue;
+        l->pair_rows = gm_max(1, (int)(PAIR_BYTES / (l->out.image / (size_t)g->ho * (size_t)next->g.stride)));
+    }
+}
+
 static void choose_blocks(gm_plan *p) {
     for (int i = 0; i < p->segments; i++) {
         gm__segment *s = &p->segment[i];
@@ -214,6 +232,7 @@ bool gm__plan_resolve(gm_plan *p, int subnet) {
         release(p, i, in, inputs, lists);
     }
     choose_blocks(p);
+    choose_pairs(p);
     p->active = subnet;
     return true;
 }

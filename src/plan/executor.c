@@ -54,6 +54,21 @@ static size_t scratch_of(const gm__live *l, int block, int workers) {
     return most;
 }
 
+// Two steps that run together, a few rows at a time.
+static size_t scratch_of_pair(const gm__live *l) {
+    gm_conv product = l->g, depthwise = l[1].g;
+    size_t most = 64;
+    product.n = depthwise.n = product.h = product.ho = 1;
+    product.w = product.wo = gm_min(l->g.ho, (l->pair_rows - 1) * depthwise.stride + depthwise.r) * l->g.wo;
+    widen(&most, gm_conv_scratch(&product, l->panels->type));
+    depthwise.ho = gm_min(depthwise.ho, l->pair_rows);
+    for (int inner = 0; inner < 2; inner++) {
+        depthwise.y0 = inner ? gm_min(depthwise.pad, l[1].g.ho - depthwise.ho) : 0;
+        widen(&most, gm_conv_scratch(&depthwise, l[1].in.type));
+    }
+    return most;
+}
+
 // What the active subnet needs, added to what others needed.
 static void measure(gm_plan *p, size_t *input) {
     widen(input, p->place[0].image * (size_t)p->max_batch);
@@ -61,10 +76,12 @@ static void measure(gm_plan *p, size_t *input) {
         const gm__segment *s = &p->segment[i];
         for (int j = s->first; j < s->first + s->count; j++) {
             const gm__live *l = &p->live[j];
-            if (l->out.slot >= 0 && l->out.local) widen(&p->local.bytes[l->out.slot], l->out.image * (size_t)s->block);
+            if (l->pair_rows) widen(&p->local.bytes[l->out.slot], gm__pair_bytes(l));
+            else if (l->out.slot >= 0 && l->out.local) widen(&p->local.bytes[l->out.slot], l->out.image * (size_t)s->block);
             else if (l->out.slot >= 0) widen(&p->shared.bytes[l->out.slot], l->out.image * (size_t)p->max_batch);
             p->fold_floats = gm_max(p->fold_floats, gm_round_up(l->g.k, 16));
             widen(&p->scratch_bytes, scratch_of(l, s->block, p->workers));
+            if (l->pair_rows) widen(&p->scratch_bytes, scratch_of_pair(l));
             const gm__operand *operands[] = {&l->in, &l->residual};
             for (int k = 0; k < 2; k++)
                 if (operands[k]->place.slot != GM__NOWHERE && operands[k]->type != operands[k]->place.type)
@@ -172,6 +189,14 @@ typedef struct job {
     const gm__live *live;
 } job;
 
+static void run_pair(const gm_plan *p, const gm__live *l, const gm__slice *block) {
+    gm__slice one = *block;
+    for (one.i0 = block->i0; one.i0 < block->i1; one.i0++) {
+        one.i1 = one.i0 + 1;
+        gm__pair_run(p, l, &one);
+    }
+}
+
 // Unit u: the u-th share of the images, through a segment block by block.
 static void images_task(void *context, int begin, int end, int worker) {
     (void)worker;
@@ -182,7 +207,15 @@ static void images_task(void *context, int begin, int end, int worker) {
         for (int i = first; i < last; i += j->segment->block) {
             gm__slice s = {.i0 = i, .i1 = gm_min(i + j->segment->block, last), .base = i, .parts = 1, .worker = j->p->worker[u],
                            .values = j->p->worker[u]};
-            for (int k = 0; k < j->segment->count; k++) gm__step_run(j->p, &j->p->live[j->segment->first + k], &s);
+            for (int k = 0; k < j->segment->count; k++) {
+                const gm__live *l = &j->p->live[j->segment->first + k];
+                if (l->pair_rows) {
+                    run_pair(j->p, l, &s);
+                    k++;
+                } else {
+                    gm__step_run(j->p, l, &s);
+                }
+            }
         }
     }
 }
@@ -194,7 +227,8 @@ static void parts_task(void *context, int begin, int end, int worker) {
     for (int u = begin; u < end; u++) {
         gm__slice s = {.i0 = j->i0, .i1 = j->i1, .base = j->i0, .part = u, .parts = j->parts, .phase = j->phase,
                        .worker = j->p->worker[u], .values = j->p->worker[0]};
-        gm__step_run(j->p, j->live, &s);
+        if (j->live->pair_rows) gm__pair_run(j->p, j->live, &s);
+        else gm__step_run(j->p, j->live, &s);
     }
 }
 
@@ -222,6 +256,7 @@ static void run_parts(gm_plan *p, int i0, int i1, int parts) {
             job j = {.p = p, .i0 = i, .i1 = i + 1, .parts = parts, .live = &p->live[k]};
             if (gm__step_converts(j.live)) gm_parallel(parts, convert_task, &j);
             for (; j.phase < gm__step_phases(j.live); j.phase++) gm_parallel(parts, parts_task, &j);
+            if (j.live->pair_rows) k++;
         }
 }
 

@@ -127,6 +127,7 @@ typedef struct gm__live { // a step of the active subnet
     const uint8_t *norm;
     const float *bias;
     int hidden; // squeeze-excite
+    int pair_rows; // runs together with the next step, so many rows of that one's output at a time; 0: alone
 } gm__live;
 
 typedef struct gm__segment {
@@ -174,6 +175,12 @@ typedef struct gm__slice {
     char *values; // local places
 } gm__slice;
 void gm__step_run(const gm_plan *p, const gm__live *l, const gm__slice *s);
+// A step with pair_rows and the one behind it, on one image; and the bytes of what lies between them meanwhile.
+void gm__pair_run(const gm_plan *p, const gm__live *l, const gm__slice *s);
+static inline size_t gm__pair_bytes(const gm__live *l) {
+    const gm_conv *g = &l[1].g;
+    return (size_t)gm_min(l->g.ho, (l->pair_rows - 1) * g->stride + g->r) * (l->out.image / (size_t)l->g.ho);
+}
 // How many phases a step has when it is cut: all parts of one are done before the next begins.
 int gm__step_phases(const gm__live *l);
 // Brings the operands of a step into the type that it reads (gm__step_run does so itself when parts is 1).

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One step on a range of images, or one part of a step on a few of them. How a step is cut never shows in its result: every
 // output element is the same sum in the same order.
+#include <string.h>
+
 #include "plan/plan_private.h"
 
 // Cuts of outputs: whole pairs of panels, and 64 bytes of int8 (kernel.h). Fewer positions than this an image: outputs are
@@ -164,6 +166,49 @@ static void depthwise(const gm_plan *p, const gm__live *l, const gm__slice *s) {
         g.ho = r.end - r.begin;
     }
     p->kernels->depthwise(l->in.type, &g, o.x, l->taps.w, l->taps.row, l->taps.ld, &o.e, o.y, gm__worker_scratch(p, s->worker));
+}
+
+// Rows [y0,y1) of what a pointwise product makes of one image, whose row 0 would lie at y.
+static void pointwise_rows(const gm_plan *p, const gm__live *l, const gm__slice *s, int y0, int y1, char *y) {
+    operands o = operands_of(p, l, s);
+    gm_conv g = l->g;
+    o.y = y;
+    move_positions(&o, l, y0 * g.wo);
+    g.n = g.h = g.ho = 1;
+    g.w = g.wo = (y1 - y0) * g.wo;
+    conv(p, &g, &o, l->panels, s->worker);
+}
+
+// Rows [y0,y1) of a depthwise step's output for one image, whose row 0 would lie at x.
+static void depthwise_rows(const gm_plan *p, const gm__live *l, const gm__slice *s, int y0, int y1, char *x) {
+    operands o = operands_of(p, l, s);
+    gm_conv g = l->g;
+    move_rows(&o, l, y0);
+    g.n = 1;
+    g.y0 = y0;
+    g.ho = y1 - y0;
+    p->kernels->depthwise(l->in.type, &g, x, l->taps.w, l->taps.row, l->taps.ld, &o.e, o.y, gm__worker_scratch(p, s->worker));
+}
+
+// What lies between the two steps is made and read a few rows at a time, in the same memory of the worker, so that it stays in the
+// second-level cache. Rows that the next outputs need again are moved to its front.
+void gm__pair_run(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    const gm_conv *g = &l[1].g;
+    const range r = part_of(g->ho, 1, s);
+    const size_t row = l->out.image / (size_t)l->g.ho;
+    char *memory = s->worker + p->local_offset[l->out.slot];
+    int first = gm_max(0, r.begin * g->stride - g->pad), made = first; // rows [first,made) lie in memory
+    for (int y0 = r.begin; y0 < r.end; y0 += l->pair_rows) {
+        const int y1 = gm_min(y0 + l->pair_rows, r.end);
+        const int from = gm_max(0, y0 * g->stride - g->pad), to = gm_min(g->h, (y1 - 1) * g->stride - g->pad + g->r);
+        if (from > first && made > from) memmove(memory, memory + (size_t)(from - first) * row, (size_t)(made - from) * row);
+        first = from;
+        made = gm_max(made, from);
+        char *row0 = (char *)((uintptr_t)memory - (uintptr_t)first * row);
+        if (to > made) pointwise_rows(p, l, s, made, to, row0);
+        made = gm_max(made, to);
+        depthwise_rows(p, l + 1, s, y0, y1, row0);
+    }
 }
 
 static void elementwise(const gm_plan *p, const gm__live *l, const gm__slice *s) {

@@ -45,6 +45,46 @@ static void f32_equals_evaluation_within_rounding(void **state) {
     for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) compare(presets[i], GM_F32, 1e-4);
 }
 
+// Maps so large that a product and the depthwise step behind it run together, rows by rows: in one image and in several, cut over
+// threads and not, with kernels of all sizes.
+static void large_maps_equal_evaluation_and_do_not_depend_on_threads(void **state) {
+    (void)state;
+    static const char *const large[] = {"max", "min", "random:4"};
+    gm_error err = {0};
+    gm_model_settings s = gm_model_settings_default();
+    s.classes = 10;
+    s.resolution = 224;
+    s.single_resolution = true;
+    fixture f = fixture_open("mbv3", &s, large, 3, 4);
+    const int n = 3 * f.model->graph->classes, threads = gm_threads();
+    for (gm_dtype type = GM_F32; type <= GM_I8; type++) {
+        gm_packed *packed;
+        assert_int_equal(gm_packed_create(f.model, type, &packed, &err), GM_OK);
+        for (int i = 0; i < 3; i++) {
+            float *first = NULL;
+            for (int t = 1; t <= 4; t++) { // three images: two of them image by image and one cut, or all three cut
+                gm_plan *plan;
+                gm_threads_set(t);
+                assert_int_equal(gm_plan_create(packed, 3, &plan, &err), GM_OK);
+                float *ours = plan_logits(&f, plan, f.model->graph, i, 3);
+                if (!first) first = ours;
+                else assert_memory_equal(first, ours, (size_t)n * sizeof *ours);
+                if (first != ours) gm_free(ours);
+                gm_plan_destroy(plan);
+            }
+            if (type == GM_F32) {
+                float *theirs = walker_logits(&f, gm_packed_choice(packed, i), 3);
+                assert_true(difference(first, theirs, n) < 1e-4);
+                gm_free(theirs);
+            }
+            gm_free(first);
+        }
+        gm_packed_destroy(packed);
+    }
+    gm_threads_set(threads);
+    fixture_close(&f);
+}
+
 // The walker's bf16 evaluation says what this type can do on this network (of random weights, which forgive little).
 static float *walker_bf16_logits(fixture *f, const gm_choice *choice, int images) {
     gm_error err = {0};
@@ -208,6 +248,7 @@ static void a_model_without_calibrated_subnets_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(f32_equals_evaluation_within_rounding),
+        cmocka_unit_test(large_maps_equal_evaluation_and_do_not_depend_on_threads),
         cmocka_unit_test(bf16_is_as_near_as_evaluation_in_bf16),
         cmocka_unit_test(int8_stays_near_f32),
         cmocka_unit_test(int8_without_ranges_is_refused),
