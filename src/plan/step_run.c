@@ -154,17 +154,26 @@ static void dense(const gm_plan *p, const gm__live *l, const gm__slice *s) {
     else conv(p, &g, &o, l->panels, s->worker);
 }
 
+// Rows [y0,y1) of a depthwise step's output for one image, whose row 0 would lie at x.
+static void depthwise_rows(const gm_plan *p, const gm__live *l, const gm__slice *s, int y0, int y1, char *x) {
+    operands o = operands_of(p, l, s);
+    gm_conv g = l->g;
+    move_rows(&o, l, y0);
+    g.n = 1;
+    g.y0 = y0;
+    g.ho = y1 - y0;
+    p->kernels->depthwise(l->in.type, &g, x, l->taps.w, l->taps.row, l->taps.ld, &o.e, o.y, gm__worker_scratch(p, s->worker));
+}
+
 static void depthwise(const gm_plan *p, const gm__live *l, const gm__slice *s) {
+    if (s->parts > 1) {
+        const range r = part_of(l->g.ho, 1, s);
+        if (r.begin < r.end) depthwise_rows(p, l, s, r.begin, r.end, read_at(p, &l->in, 0, s));
+        return;
+    }
+    operands o = operands_of(p, l, s);
     gm_conv g = l->g;
     g.n = s->i1 - s->i0;
-    operands o = operands_of(p, l, s);
-    if (s->parts > 1) {
-        range r = part_of(g.ho, 1, s);
-        if (r.begin == r.end) return;
-        move_rows(&o, l, r.begin);
-        g.y0 = r.begin;
-        g.ho = r.end - r.begin;
-    }
     p->kernels->depthwise(l->in.type, &g, o.x, l->taps.w, l->taps.row, l->taps.ld, &o.e, o.y, gm__worker_scratch(p, s->worker));
 }
 
@@ -177,17 +186,6 @@ static void pointwise_rows(const gm_plan *p, const gm__live *l, const gm__slice 
     g.n = g.h = g.ho = 1;
     g.w = g.wo = (y1 - y0) * g.wo;
     conv(p, &g, &o, l->panels, s->worker);
-}
-
-// Rows [y0,y1) of a depthwise step's output for one image, whose row 0 would lie at x.
-static void depthwise_rows(const gm_plan *p, const gm__live *l, const gm__slice *s, int y0, int y1, char *x) {
-    operands o = operands_of(p, l, s);
-    gm_conv g = l->g;
-    move_rows(&o, l, y0);
-    g.n = 1;
-    g.y0 = y0;
-    g.ho = y1 - y0;
-    p->kernels->depthwise(l->in.type, &g, x, l->taps.w, l->taps.row, l->taps.ld, &o.e, o.y, gm__worker_scratch(p, s->worker));
 }
 
 // What lies between the two steps is made and read a few rows at a time, in the same memory of the worker, so that it stays in the
